@@ -1,0 +1,154 @@
+"""python -m bert_jax VERB --config=FILE[:arg] --workdir=FOLDER [--config.section.key=value ...]"""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bert_jax import config as configs
+from bert_jax.errors import EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, Diverged, UserError
+
+DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+# Each verb imports what it needs when it runs: help and text tools answer at once, without waiting for jax.
+
+
+def vocab(args, config) -> int:
+    from bert_jax import run
+
+    print(f"vocabulary: {run.learn_vocabulary(config, args.workdir)}")
+    return EXIT_DONE
+
+
+def prepare(args, config) -> int:
+    from bert_jax import run
+
+    print(f"token store: {run.prepare_store(config, args.workdir)}")
+    return EXIT_DONE
+
+
+def show(args, config) -> int:
+    from bert_jax import run, show
+
+    batches, tokenizer = run.open_batches(config, args.workdir)
+    show.print_rows(batches.batch(args.step), tokenizer, rows=args.rows)
+    return EXIT_DONE
+
+
+def train(args, config) -> int:
+    from bert_jax import run, summary
+    from bert_jax import workdir as workdirs
+
+    already = workdirs.finished(args.workdir, config.train.num_train_steps)
+    if not run.train(config, args.workdir):
+        return EXIT_RESTART
+    summary.print_summary(args.workdir, args.config, already_finished=already is not None)
+    return EXIT_DONE
+
+
+def finetune(args, config) -> int:
+    from bert_jax import finetune
+
+    result = finetune.finetune(config, args.workdir)
+    for name, value in (result or {"metrics": {}})["metrics"].items():
+        print(f"{name:26s} {value:.4f}")
+    return EXIT_DONE if result else EXIT_RESTART
+
+
+def evaluate(args, config) -> int:
+    from bert_jax import run
+
+    for name, value in run.evaluate_trained(args.workdir).items():
+        print(f"{name:26s} {value:.4f}")
+    return EXIT_DONE
+
+
+def predict(args, config) -> int:
+    from bert_jax import run
+    from bert_jax.predict.fill_mask import fill_mask
+
+    texts = args.text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    trained = run.open_trained(args.workdir)
+    length = trained.config.data.max_seq_length
+    guesses = fill_mask(trained.objective, trained.params, trained.tokenizer, texts, max_seq_length=length, top_k=args.top_k)
+    for text, masks in zip(texts, guesses):
+        print(text)
+        for mask in masks:
+            print("   " + "  ".join(f"{guess.piece} {guess.probability:.2f}" for guess in mask))
+    return EXIT_DONE
+
+
+class Verb(NamedTuple):
+    run: Callable
+    help: str
+    needs_config: bool
+    options: tuple = ()
+
+
+VERBS = {
+    "train": Verb(train, "pretrain, making vocabulary and token store on the way; the same command continues", needs_config=True),
+    "vocab": Verb(vocab, "learn a vocabulary from the text", needs_config=True),
+    "prepare": Verb(prepare, "tokenise the text into a store", needs_config=True),
+    "show": Verb(
+        show,
+        "print rows of a batch: words, masks, segments, labels",
+        needs_config=True,
+        options=(
+            ("--step", {"type": int, "default": 0, "help": "which batch"}),
+            ("--rows", {"type": int, "default": 4, "help": "how many rows"}),
+        ),
+    ),
+    "finetune": Verb(
+        finetune, "train a pretrained encoder on a task and score it; the same command continues", needs_config=True
+    ),
+    "evaluate": Verb(evaluate, "held-out metrics of a trained workdir", needs_config=False),
+    "predict": Verb(
+        predict,
+        "fill in [MASK] in a text, with a trained workdir",
+        needs_config=False,
+        options=(
+            ("--text", {"action": "append", "help": "a text with [MASK]; may be repeated; otherwise lines of standard input"}),
+            ("--top_k", {"type": int, "default": 5, "help": "how many guesses"}),
+        ),
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bert_jax", description=__doc__, allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, verb in VERBS.items():
+        sub = verbs.add_parser(name, help=verb.help, allow_abbrev=False)
+        if verb.needs_config:
+            sub.add_argument(
+                "--config", required=True, metavar="FILE[:arg]", help="for instance configs/quickstart.py or configs/bert.py:base"
+            )
+        sub.add_argument("--workdir", required=True, type=Path, help="the folder of the run")
+        for option, settings in verb.options:
+            sub.add_argument(option, **settings)
+    args, rest = parser.parse_known_args(argv)
+    try:
+        unknown = [word for word in rest if not word.startswith("--config.")]
+        if unknown or (rest and not VERBS[args.verb].needs_config):
+            raise UserError(
+                "unknown argument", got=(unknown or rest)[0], expected="--config.section.key=value, or an option in --help"
+            )
+        config = configs.load(args.config, rest) if VERBS[args.verb].needs_config else None
+        return VERBS[args.verb].run(args, config)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if error.errno not in DISK_REFUSALS:
+            raise
+        print(f"error: the disk refuses: {error.strerror}\n  got:      {error.filename or args.workdir}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except Diverged as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        return EXIT_DIVERGED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Checkpoints: orbax behind one thin module, with our own checksum of every array.
+
+Orbax commits a step by renaming its folder, so that a killed save never looks finished. It does not notice flipped bits, and any
+folder with a number for a name counts as a step; both were seen. So each array's SHA-256 is kept in the checkpoint's own JSON,
+verified on restore, and a step that does not verify is passed over, aloud, for the one before.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from bert_jax.errors import UserError
+
+DISK_ERRORS = (OSError, ValueError)  # tensorstore reports a full disk as a ValueError
+
+
+class Checkpoints:
+    """The checkpoints/ folder of a run.
+
+    A checkpoint is (state, facts): a pytree of arrays, and JSON about it (data position, vocabulary hash, ...).
+    """
+
+    def __init__(self, folder: Path, *, keep: int):
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it also raises, traceback and all
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        try:
+            self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+        except DISK_ERRORS as error:
+            raise _unwritable(folder, error) from None
+        self._folder = Path(folder)
+
+    def save(self, step: int, state: Any, facts: dict) -> None:
+        """Starts a save; the arrays are on the host when this returns, so the caller may go on and change its own."""
+        host = jax.tree.map(np.asarray, state)
+        record = {**facts, "checksums": checksums(host)}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
+        try:
+            self._manager.save(step, args=items, force=True)
+        except DISK_ERRORS as error:
+            raise _unwritable(self._folder, error) from None
+
+    def wait(self) -> None:
+        """Blocks until the save under way is on disk."""
+        try:
+            self._manager.wait_until_finished()
+        except DISK_ERRORS as error:
+            raise _unwritable(self._folder, error) from None
+
+    def restore(self, like: Any, *, say: Callable[[str], None], accept: Callable[[dict], None] = lambda facts: None):
+        """The newest checkpoint whose every array verifies, as (step, state on the host, facts); None if there is none at all.
+
+        Args:
+            like: a pytree with the structure, shapes and dtypes expected.
+            say: told of each checkpoint that is passed over, and why.
+            accept: raises UserError when the facts show that the checkpoint is not of this run.
+
+        Raises:
+            UserError: there are checkpoints, but not one of them can be used.
+        """
+        failures = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state, facts = self._read(step, like, accept)
+            except UserError:
+                raise
+            except Exception as error:  # orbax raises many kinds for a damaged folder; each means the same here
+                failures.append(f"step {step}: {str(error).splitlines()[0][:200]}")
+                say(f"checkpoint {failures[-1]}; trying the one before")
+                continue
+            for failed in sorted(self._manager.all_steps(), reverse=True):
+                if failed > step:
+                    self._manager.delete(failed)
+            return step, state, facts
+        if failures:
+            raise UserError(
+                f"no checkpoint under {self._folder} can be restored",
+                got="; ".join(failures),
+                expected="an undamaged checkpoint of the same model and optimiser",
+                fix="put back a copy of a good one, give the config it was made with, or train in a new workdir",
+            )
+        return None
+
+    def _read(self, step: int, like: Any, accept: Callable[[dict], None]) -> tuple[Any, dict]:
+        facts = dict(self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts)
+        accept(facts)
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like)
+        restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
+        state = jax.tree.map(np.asarray, restored.state)
+        for (path, wanted), leaf in zip(jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(state)):
+            if (leaf.shape, leaf.dtype) != (np.shape(wanted), wanted.dtype):  # orbax hands over another shape without a word
+                name, seen = jax.tree_util.keystr(path), f"{leaf.dtype}{list(leaf.shape)}"
+                raise ValueError(f"{name} is {seen}, the config makes it {wanted.dtype}{list(np.shape(wanted))}")
+        recorded, found = facts.pop("checksums"), checksums(state)
+        wrong = sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
+        if wrong:
+            raise ValueError(
+                f"the checksum of {wrong[0]} is not the one recorded" + f" (and of {len(wrong) - 1} more)" * (len(wrong) > 1)
+            )
+        return state, facts
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def checksums(tree: Any) -> dict[str, str]:
+    """Path of each array -> SHA-256 over its dtype, shape and bytes."""
+    return {jax.tree_util.keystr(path): _checksum(np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _checksum(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _unwritable(folder: Path, error: OSError | ValueError) -> UserError:
+    return UserError(
+        f"cannot write checkpoints to {folder}",
+        got=getattr(error, "strerror", None) or str(error).split(": ")[-1],
+        expected="a writable folder with room for a checkpoint",
+        fix="free room or give another --workdir; the last complete checkpoint is kept and the same command continues from it",
+    )

@@ -1,0 +1,1 @@
+"""Documents to numpy batches: text files -> sentences -> token store -> row plan -> masked rows. Imports no jax."""

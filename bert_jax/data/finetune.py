@@ -1,0 +1,108 @@
+"""Batches of labelled sentences and sentence pairs, as a pure function of (examples, seed, step)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_jax.data import keyed
+from bert_jax.data.loader import Batch, made_ahead
+from bert_jax.errors import UserError
+from bert_jax.text.wordpiece import WordPiece
+
+MIN_SEQ_LENGTH = 5  # a piece of each sentence between [CLS], [SEP] and [SEP]
+
+
+class Example(NamedTuple):
+    """One sentence or two, and the number of the class."""
+
+    texts: tuple[str, ...]
+    label: int
+
+
+class Encoded(NamedTuple):
+    """N examples as rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] of L places, padded at the end."""
+
+    input_ids: np.ndarray  # int32[N, L]
+    first_lengths: np.ndarray  # int32[N], [CLS] A [SEP]
+    lengths: np.ndarray  # int32[N], the whole row
+    label_ids: np.ndarray  # int32[N]
+
+
+def encode(examples: Sequence[Example], tokenizer: WordPiece, max_seq_length: int) -> Encoded:
+    """Examples of one sentence each, or of two each, as rows of max_seq_length places; what does not fit is cut off."""
+    if max_seq_length < MIN_SEQ_LENGTH:
+        raise UserError("data.max_seq_length is too small", got=max_seq_length, expected=f"at least {MIN_SEQ_LENGTH}")
+    input_ids = np.full((len(examples), max_seq_length), tokenizer.pad_id, np.int32)
+    first_lengths, lengths = np.zeros(len(examples), np.int32), np.zeros(len(examples), np.int32)
+    sides = [tokenizer.encode(texts) for texts in zip(*(example.texts for example in examples), strict=True)]
+    for row, pieces in enumerate(zip(*sides, strict=True)):
+        kept = truncated([len(side) for side in pieces], max_seq_length - 1 - len(pieces))
+        ids = [tokenizer.cls_id]
+        for side, length in zip(pieces, kept):
+            ids += [*side[:length], tokenizer.sep_id]
+        input_ids[row, : len(ids)] = ids
+        first_lengths[row], lengths[row] = kept[0] + 2, len(ids)
+    return Encoded(input_ids, first_lengths, lengths, np.array([example.label for example in examples], np.int32))
+
+
+def truncated(lengths: Sequence[int], room: int) -> list[int]:
+    """How many pieces of each side are kept so that together they fit.
+
+    A pair loses pieces one by one from the end of its longer side, from B where both are equally long (google-research/bert
+    run_classifier._truncate_seq_pair); this is where that ends.
+    """
+    if sum(lengths) <= room:
+        return list(lengths)
+    if len(lengths) == 1:
+        return [room]
+    first, second = lengths
+    first = min(first, max(room - second, (room + 1) // 2))
+    return [first, room - first]
+
+
+@dataclass(frozen=True)
+class FinetuneLoader:
+    """Training batches; examples are numbered through over all epochs, each epoch in an order of its own."""
+
+    encoded: Encoded
+    batch_size: int
+    seed: int
+
+    def batch(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
+        """The arrays of bert_jax/batch.py that classification needs: the rows of this process, in the global order.
+
+        batch_size counts the rows of all processes and divides by their number.
+        """
+        share, size = self.batch_size // process_count, len(self.encoded.label_ids)
+        epochs, places = np.divmod(step * self.batch_size + process_index * share + np.arange(share), size)
+        rows = np.empty(share, np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            rows[here] = keyed.permute(places[here], size, keyed.key_of(self.seed, "finetune order", int(epoch)))
+        return _batch(self.encoded, rows, np.ones(share, np.float32))
+
+    def iterate(self, start_step: int = 0) -> Iterator[Batch]:
+        """Batches from `start_step` on, without end."""
+        return made_ahead(self.batch, start_step)
+
+
+def evaluation_batches(encoded: Encoded, batch_size: int) -> Iterator[Batch]:
+    """Every example once, in order; the last batch is filled up with rows whose weights are 0."""
+    size = len(encoded.label_ids)
+    for start in range(0, size, batch_size):
+        rows = np.arange(start, start + batch_size)
+        yield _batch(encoded, np.minimum(rows, size - 1), (rows < size).astype(np.float32))
+
+
+def _batch(encoded: Encoded, rows: np.ndarray, weights: np.ndarray) -> Batch:
+    place = np.arange(encoded.input_ids.shape[1])
+    mask = place < encoded.lengths[rows, None]
+    return {
+        "input_ids": encoded.input_ids[rows],
+        "input_mask": mask.astype(np.int32),
+        "segment_ids": (mask & (place >= encoded.first_lengths[rows, None])).astype(np.int32),
+        "label_ids": encoded.label_ids[rows],
+        "label_weights": weights,
+    }

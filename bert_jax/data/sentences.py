@@ -1,0 +1,50 @@
+"""Cutting a paragraph into sentences by rules: quick, the same everywhere, and good enough for next-sentence pairs."""
+
+import re
+
+# A stop with what closes after it, a blank, and what may open the next sentence. Chinese stops need no blank.
+# The possessive quantifiers and the look-behinds keep the search linear on runs of a million dots.
+BOUNDARY = re.compile(
+    r"""(?<![.!?…])(?P<mark>[.!?…]++)(?P<closing>["'”’»)\]]*+)(?=\s++["'“‘«(\[¿¡]*+(?P<next>\S))"""
+    r"""|(?<![。！？])[。！？]++["'”’」』）)]*+"""
+)
+OPENING = "\"'“‘«([¿¡-–—"
+LONGEST_ABBREVIATION = 12
+
+# Words that want what comes after them.
+TITLES = frozenset("mr mrs ms mx dr prof rev hon st sr gen col capt lt sgt maj gov sen rep pres messrs mme mlle".split())
+REFERENCES = frozenset("e.g i.e eg ie cf vs viz eq eqs eqn fig figs sec ch vol vols pp ref refs approx ca resp".split())
+BEFORE_NUMBERS = frozenset("no nos p art op ver jan feb mar apr jun jul aug sep sept oct nov dec".split())
+
+
+def split(paragraph: str) -> list[str]:
+    """The sentences of a paragraph, in order, stripped of blanks; nothing but blanks is lost.
+
+    No cut is made before a small letter, after titles ("Dr. Who"), initials ("J. S. Bach"), references ("Fig. 2") and list
+    numbers ("1. First"), or inside numbers ("3.14"). Quotes and brackets that close after a stop stay with their sentence.
+    """
+    sentences = []
+    begin = 0
+    for match in BOUNDARY.finditer(paragraph):
+        if match["mark"] and _goes_on(paragraph, begin, match):
+            continue
+        sentences.append(paragraph[begin : match.end()].strip())
+        begin = match.end()
+    sentences.append(paragraph[begin:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+def _goes_on(paragraph: str, begin: int, match: re.Match) -> bool:
+    if match["next"].islower():
+        return True
+    if match["mark"] != "." or match["closing"]:
+        return False
+    before = paragraph[max(begin, match.start() - LONGEST_ABBREVIATION) : match.start()]
+    word = before[before.rfind(" ") + 1 :].lstrip(OPENING)
+    if word.isdigit():
+        return paragraph[begin : match.start()].strip() == word
+    last = word[word.rfind(".") + 1 :]
+    if len(last) == 1 and last.isupper():
+        return last != "I" or "." in word
+    word = word.lower()
+    return word in TITLES or word in REFERENCES or (word in BEFORE_NUMBERS and match["next"].isdigit())

@@ -1,0 +1,62 @@
+"""One table between our parameter paths and the names of Hugging Face's BertForPreTraining."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+# Our path -> their name. "{}" in their name is the number of the layer; ours stacks the layers along a first axis.
+# A name that ends in .weight under a Dense is stored transposed there (torch keeps [out, in]).
+NAMES = {
+    "encoder/embeddings/word/embedding": "bert.embeddings.word_embeddings.weight",
+    "encoder/embeddings/position/embedding": "bert.embeddings.position_embeddings.weight",
+    "encoder/embeddings/segment/embedding": "bert.embeddings.token_type_embeddings.weight",
+    "encoder/embeddings/norm": "bert.embeddings.LayerNorm",
+    "encoder/layers/attention/query": "bert.encoder.layer.{}.attention.self.query",
+    "encoder/layers/attention/key": "bert.encoder.layer.{}.attention.self.key",
+    "encoder/layers/attention/value": "bert.encoder.layer.{}.attention.self.value",
+    "encoder/layers/attention/output": "bert.encoder.layer.{}.attention.output.dense",
+    "encoder/layers/attention_norm": "bert.encoder.layer.{}.attention.output.LayerNorm",
+    "encoder/layers/intermediate": "bert.encoder.layer.{}.intermediate.dense",
+    "encoder/layers/output": "bert.encoder.layer.{}.output.dense",
+    "encoder/layers/output_norm": "bert.encoder.layer.{}.output.LayerNorm",
+    "encoder/pooler": "bert.pooler.dense",
+    "masked_lm/dense": "cls.predictions.transform.dense",
+    "masked_lm/norm": "cls.predictions.transform.LayerNorm",
+    "masked_lm/bias": "cls.predictions.bias",
+    "next_sentence/dense": "cls.seq_relationship",
+}
+LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight"}  # the last word of a path under a Dense or a LayerNorm
+
+
+def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict) -> dict:
+    """Params in the structure of `like`, with the values of a state dict of BertForPreTraining.
+
+    Args:
+        tensors: name -> array.
+        like: nested params whose shapes are those wanted.
+
+    Raises:
+        KeyError: a name is missing. ValueError: a shape differs; both are named.
+    """
+
+    def value(path: str, ours):
+        name, transposed = _their_name(path)
+        one = lambda n: np.asarray(tensors[n]).T if transposed else np.asarray(tensors[n])  # noqa: E731
+        array = np.stack([one(name.format(layer)) for layer in range(ours.shape[0])]) if "{}" in name else one(name)
+        if array.shape != ours.shape:
+            raise ValueError(f"{name} has shape {array.shape}, {path} needs {ours.shape}")
+        return array
+
+    def convert(tree, path):
+        return {
+            key: convert(sub, f"{path}{key}/") if isinstance(sub, dict) else value(path + key, sub) for key, sub in tree.items()
+        }
+
+    return convert(like, "")
+
+
+def _their_name(path: str) -> tuple[str, bool]:
+    if path in NAMES:
+        return NAMES[path], False
+    parent, _, leaf = path.rpartition("/")
+    return f"{NAMES[parent]}.{LEAVES[leaf]}", leaf == "kernel"

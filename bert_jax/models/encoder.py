@@ -1,0 +1,119 @@
+"""The BERT encoder (Devlin et al. 2019, arXiv 1810.04805; released code google-research/bert modeling.py)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+
+from bert_jax.errors import UserError
+from bert_jax.models.attention import SelfAttention
+from bert_jax.models.layers import ACTIVATIONS, Dense, Embedding, LayerNorm
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and rates under the names of the released bert_config.json; weights are float32 always.
+
+    Attributes:
+        dtype: of activations and matrix products.
+        unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
+            few layers, a compilation that grows with their number.
+    """
+
+    vocab_size: int
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    dtype: str = "float32"
+    unroll_layers: bool = False
+
+    def __post_init__(self):
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                "model.hidden_size does not divide into model.num_attention_heads",
+                got=f"{self.hidden_size} and {self.num_attention_heads}",
+                expected=f"a multiple of {self.num_attention_heads}",
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise UserError("model.hidden_act is unknown", got=self.hidden_act, expected=" or ".join(ACTIVATIONS))
+
+
+class EncoderOutput(NamedTuple):
+    hidden_BLD: jax.Array
+    pooled_BD: jax.Array
+    word_table_VD: jax.Array  # for the output layer that shares it
+
+
+class Embeddings(nn.Module):
+    """Sum of word, position and segment vectors, then LayerNorm and dropout (paper, figure 2)."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, input_ids_BL, segment_ids_BL, *, train: bool):
+        cfg = self.config
+        word = Embedding(cfg, cfg.vocab_size, name="word")
+        position = Embedding(cfg, cfg.max_position_embeddings, name="position")
+        segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
+        length = input_ids_BL.shape[1]
+        sum_BLD = word(input_ids_BL) + position.table()[None, :length].astype(cfg.dtype) + segment(segment_ids_BL)
+        x_BLD = LayerNorm(cfg, name="norm")(sum_BLD)
+        return nn.Dropout(cfg.hidden_dropout_prob, deterministic=not train)(x_BLD), word.table()
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each followed by dropout, a residual sum and LayerNorm ("post-norm")."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, x_BLD, input_mask_BL, train: bool):
+        cfg = self.config
+        dropout = nn.Dropout(cfg.hidden_dropout_prob, deterministic=not train)
+        attended_BLD = SelfAttention(cfg, name="attention")(x_BLD, input_mask_BL, train=train)
+        x_BLD = LayerNorm(cfg, name="attention_norm")(x_BLD + dropout(attended_BLD))
+        inner_BLF = ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.intermediate_size, name="intermediate")(x_BLD))
+        outer_BLD = Dense(cfg, cfg.hidden_size, name="output")(inner_BLF)
+        return LayerNorm(cfg, name="output_norm")(x_BLD + dropout(outer_BLD)), None
+
+
+class Encoder(nn.Module):
+    """Ids to vectors.
+
+    The layers are scanned: each parameter under "layers" carries a leading layer axis N, so that compile time does not grow
+    with depth.
+    """
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, input_ids_BL, segment_ids_BL, input_mask_BL, *, train: bool) -> EncoderOutput:
+        """Arguments are int32[B, L], the mask 1 at real tokens; needs a "dropout" rng when train is true."""
+        cfg = self.config
+        if input_ids_BL.shape[1] > cfg.max_position_embeddings:
+            raise UserError(
+                "a sequence is longer than the positions of the encoder",
+                got=f"{input_ids_BL.shape[1]} tokens, model.max_position_embeddings={cfg.max_position_embeddings}",
+                expected="data.max_seq_length <= model.max_position_embeddings",
+            )
+        x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, train=train)
+        layers = nn.scan(
+            Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=cfg.num_hidden_layers,
+            unroll=cfg.num_hidden_layers if cfg.unroll_layers else 1,
+        )
+        hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, input_mask_BL, train)
+        pooled_BD = nn.tanh(Dense(cfg, cfg.hidden_size, name="pooler")(hidden_BLD[:, 0]))
+        return EncoderOutput(hidden_BLD, pooled_BD, word_table_VD)

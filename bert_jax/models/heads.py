@@ -1,0 +1,40 @@
+"""What is put on top of an encoder: vectors to logits."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm
+
+
+class MaskedLMHead(nn.Module):
+    """Logits over the vocabulary at the predicted positions only, through the word table of the embeddings.
+
+    google-research/bert run_pretraining.get_masked_lm_output: gather, dense, activation, LayerNorm, product with the table, bias.
+    """
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, hidden_BLD, positions_BP, word_table_VD) -> jax.Array:
+        """float32[B, P, V]."""
+        cfg = self.config
+        picked_BPD = jnp.take_along_axis(hidden_BLD, positions_BP[:, :, None], axis=1)
+        x_BPD = LayerNorm(cfg, name="norm")(ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.hidden_size, name="dense")(picked_BPD)))
+        bias_V = self.param("bias", nn.initializers.zeros, (word_table_VD.shape[0],), jnp.float32)
+        table_VD = word_table_VD.astype(cfg.dtype)
+        logits_BPV = jnp.einsum("bpd,vd->bpv", x_BPD, table_VD, preferred_element_type=jnp.float32)
+        return logits_BPV + bias_V[None, None, :]
+
+
+class ClassHead(nn.Module):
+    """Logits float32[B, C] from the pooled vector: the next-sentence head, and the classifier of paper section 4."""
+
+    config: Any
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, pooled_BD) -> jax.Array:
+        return Dense(self.config, self.num_classes, name="dense")(pooled_BD).astype(jnp.float32)

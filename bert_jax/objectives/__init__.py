@@ -1,0 +1,1 @@
+"""What is learned: each objective is a few pure functions over params and a batch, and gives plain sums."""

@@ -1,0 +1,25 @@
+"""Losses as pure sums over a batch, in float32."""
+
+import jax
+import jax.numpy as jnp
+
+
+def cross_entropy_sums(logits, labels, weights):
+    """Sum of weighted negative log-likelihoods in nats, and of weighted hits.
+
+    Args:
+        logits: float[..., C].
+        labels: int[...].
+        weights: float[...].
+
+    Returns:
+        (loss sum, sum of hits), both float32 scalars. A row is a hit when its label has the highest logit; where n classes share
+        the highest, the 1 / n that a random choice among them would score.
+    """
+    logits = logits.astype(jnp.float32)
+    picked = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    losses = jax.nn.logsumexp(logits, axis=-1) - picked
+    highest = logits.max(axis=-1)  # argmax is several times slower on CPUs, and calls equal logits all right or all wrong
+    sharing = jnp.sum(logits == highest[..., None], axis=-1)
+    hits = jnp.where(picked == highest, 1.0, 0.0) / sharing
+    return jnp.sum(losses * weights), jnp.sum(hits * weights)

@@ -1,0 +1,64 @@
+"""Masked language model, with next-sentence prediction or without (BERT paper, section 3.1)."""
+
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.encoder import Encoder, EncoderConfig
+from bert_jax.models.heads import ClassHead, MaskedLMHead
+from bert_jax.objectives.losses import cross_entropy_sums
+from bert_jax.objectives.objective import Objective, Term
+
+
+def bert(config: EncoderConfig, *, next_sentence: bool = True) -> Objective:
+    """The paper's loss: mean masked-LM loss plus mean next-sentence loss, both with weight 1.
+
+    Params are {"encoder", "masked_lm", "next_sentence"}; without next_sentence the last is absent (paper, table 5, "No NSP").
+    predict gives logits_BPV and, with next_sentence, logits_BC over (is next, random).
+    """
+    encoder, masked_lm, next_head = Encoder(config), MaskedLMHead(config), ClassHead(config, 2)
+
+    def init(rng):
+        encoder_rng, lm_rng, next_rng = jax.random.split(rng, 3)
+        ids_BL = jnp.zeros((1, 2), jnp.int32)
+        out, variables = encoder.init_with_output(encoder_rng, ids_BL, ids_BL, ids_BL, train=False)
+        params = {"encoder": variables["params"]}
+        params["masked_lm"] = masked_lm.init(lm_rng, out.hidden_BLD, ids_BL[:, :1], out.word_table_VD)["params"]
+        if next_sentence:
+            params["next_sentence"] = next_head.init(next_rng, out.pooled_BD)["params"]
+        return params
+
+    def logits(params, batch, rng):
+        out = encoder.apply(
+            {"params": params["encoder"]},
+            batch["input_ids"],
+            batch["segment_ids"],
+            batch["input_mask"],
+            train=rng is not None,
+            rngs={} if rng is None else {"dropout": rng},
+        )
+        lm_BPV = masked_lm.apply({"params": params["masked_lm"]}, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
+        return lm_BPV, next_head.apply({"params": params["next_sentence"]}, out.pooled_BD) if next_sentence else None
+
+    def counts(batch):
+        weights = {"masked_lm": batch["masked_lm_weights"], "tokens": batch["input_mask"]}
+        if next_sentence:
+            weights["next_sentence"] = batch["next_sentence_weights"]
+        return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
+
+    def sums(params, batch, rng):
+        lm_BPV, next_BC = logits(params, batch, rng)
+        loss, hits = cross_entropy_sums(lm_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
+        result = {"masked_lm_loss": loss, "masked_lm_accuracy": hits}
+        if next_sentence:
+            loss, hits = cross_entropy_sums(next_BC, batch["next_sentence_labels"], batch["next_sentence_weights"])
+            result |= {"next_sentence_loss": loss, "next_sentence_accuracy": hits}
+        return result
+
+    def predict(params, batch):
+        lm_BPV, next_BC = logits(params, batch, None)
+        return {"logits_BPV": lm_BPV} | ({"logits_BC": next_BC} if next_sentence else {})
+
+    terms = {"masked_lm_loss": Term("masked_lm", 1.0), "masked_lm_accuracy": Term("masked_lm")}
+    if next_sentence:
+        terms |= {"next_sentence_loss": Term("next_sentence", 1.0), "next_sentence_accuracy": Term("next_sentence")}
+    return Objective(init, counts, sums, terms, predict)

@@ -1,0 +1,1 @@
+"""Optimisers, schedules and the masks that say which parameters decay; all optax transformations."""

@@ -1,0 +1,1 @@
+"""One training step, laid out over devices under jit or under pmap."""

@@ -1,0 +1,245 @@
+"""The wiring: from a config to text, data, model, objective, optimiser and layout, and then to fit."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from bert_jax import workdir as workdirs
+from bert_jax.checkpoint import Checkpoints
+from bert_jax.data import loader, prepare, sources, store
+from bert_jax.data.report import Report
+from bert_jax.errors import UserError
+from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives import pretrain
+from bert_jax.optim import schedules
+from bert_jax.optim.bert_adam import bert_adam
+from bert_jax.parallel.layout import make_layout
+from bert_jax.parallel.step import init_state
+from bert_jax.text import learn, wordpiece
+from bert_jax.train.evaluate import evaluate
+from bert_jax.train.fit import FitConfig, fit
+from bert_jax.train.report import plot
+from bert_jax.train.watch import read_metrics
+
+PROGRESS_SECONDS = 10.0
+
+
+def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
+    """The whole job: vocabulary and store where they are missing, training from where it stood, report. True when finished."""
+    workdir = Path(workdir)
+    workdirs.open_for(config, workdir)
+    rows, plans, fit_config = loader_config(config), workdir / "plans", FitConfig(**config.train)
+    tokenizer, text = open_data(config, workdir, say=say)
+    objective = build_objective(config, tokenizer.size)
+    optimizer, schedule = build_optimizer(config)
+    layout = make_layout(config.parallel.mode, objective, optimizer, seed=config.seed, batch_size=rows.batch_size)
+    batches = loader.Loader(text.train, tokenizer, rows, plans)
+
+    def eval_batches():
+        return loader.evaluation_batches(text.held_out, tokenizer, rows, plans, config.data.num_eval_rows)
+
+    facts = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
+    workdirs.write_config(config, workdir, facts | {"source": text.manifest["source"]})
+    say(
+        f"{text.train.num_tokens:,} pieces to train on, {text.held_out.num_tokens:,} held out; {batches.num_rows:,} rows an epoch"
+    )
+    ended = fit(
+        objective,
+        optimizer,
+        schedule,
+        layout,
+        batches.iterate,
+        eval_batches,
+        fit_config,
+        workdir,
+        seed=config.seed,
+        facts=facts,
+        accept=lambda saved: workdirs.same_vocabulary(saved, tokenizer),
+        quiet=quiet,
+    )
+    if not ended.complete:
+        say(f"stopped and saved at step {ended.step:,}; the same command continues")
+        return False
+    if not workdirs.finished(workdir, ended.step):
+        held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
+        metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")}
+        metrics |= baselines(text, eval_batches)
+        plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics["unigram_loss"])]
+        workdirs.write_result(workdir, {"step": ended.step, "metrics": metrics, "plots": plots})
+    return True
+
+
+def baselines(text: store.Store, eval_batches: Callable[[], Iterator[dict]]) -> dict[str, float]:
+    """What the held-out metrics are to be compared with."""
+    return {
+        "unigram_loss": loader.unigram_baseline(text.unigram_counts, eval_batches()),
+        "next_sentence_majority": loader.majority_baseline(eval_batches()),
+    }
+
+
+def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[wordpiece.WordPiece, store.Store]:
+    """Makes vocabulary and store where the config names none, and opens them."""
+    if not config.text.vocab_file:
+        learn_vocabulary(config, workdir, say=say)
+    if not config.data.store:
+        prepare_store(config, workdir, say=say)
+    tokenizer = open_vocabulary(config, workdir)
+    return tokenizer, open_store(config, workdir, tokenizer)
+
+
+def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
+    """Learns the vocabulary from the text and writes it, unless the file is there."""
+    path = vocabulary_path(config, workdir)
+    if not path.exists():
+        workdirs.make_folder(path.parent)
+        report = Report()
+        documents = _watched(config, report, f"learning {config.text.vocab_size:,} pieces", say)
+        sentences = (sentence for document in documents for sentence in document)
+        pieces = learn.learn_wordpiece(sentences, config.text.vocab_size, config.text.do_lower_case)
+        wordpiece.save_vocab(pieces, path)
+        say(f"vocabulary of {len(pieces):,} pieces from {report.describe()}")
+    return path
+
+
+def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
+    """Tokenises the text into the store, unless it is there."""
+    folder = store_path(config, workdir)
+    if not folder.exists():
+        tokenizer = open_vocabulary(config, workdir)
+        workdirs.make_folder(folder.parent)
+        documents = _watched(config, Report(), "tokenising", say)
+        fraction = config.data.held_out_fraction
+        prepare.prepare(documents, tokenizer, folder, held_out_fraction=fraction, source=source_name(config))
+    return folder
+
+
+def _watched(config, report: Report, doing: str, say: Callable[[str], None]) -> Iterator[list[str]]:
+    """The documents of the config, with a line now and then on how far it is."""
+    say(f"{doing} ...")
+    told = time.monotonic()
+    for document in sources.documents(config.data.input_file, config.data.input_format, report):
+        yield document
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            say(f"{doing}: {report.documents:,} documents, {report.characters / 1e6:,.1f} M characters so far")
+
+
+def vocabulary_path(config, workdir: Path) -> Path:
+    return Path(config.text.vocab_file or Path(workdir) / "vocab.txt")
+
+
+def store_path(config, workdir: Path) -> Path:
+    return Path(config.data.store or Path(workdir) / "store")
+
+
+def source_name(config) -> str:
+    return f"{config.data.input_file or 'docstrings of the installed packages'} ({config.data.input_format})"
+
+
+def open_vocabulary(config, workdir: Path) -> wordpiece.WordPiece:
+    return wordpiece.load(vocabulary_path(config, workdir), config.text.do_lower_case)
+
+
+def open_store(config, workdir: Path, tokenizer) -> store.Store:
+    """Raises UserError when the store is absent, damaged, or made with another vocabulary or from other text."""
+    folder = store_path(config, workdir)
+    opened = store.open_store(folder, tokenizer)
+    source = opened.manifest["source"]["description"]
+    if source != source_name(config):
+        raise UserError(
+            f"the token store {folder} was made from other text",
+            got=source_name(config),
+            expected=source,
+            fix="give the same data.input_file and data.input_format, or another data.store or --workdir",
+        )
+    return opened
+
+
+def open_batches(config, workdir: Path) -> tuple[loader.Loader, wordpiece.WordPiece]:
+    """The training batches and the tokenizer, with vocabulary and store made where they are missing."""
+    tokenizer, text = open_data(config, workdir)
+    return loader.Loader(text.train, tokenizer, loader_config(config), Path(workdir) / "plans"), tokenizer
+
+
+def loader_config(config) -> loader.LoaderConfig:
+    data = config.data
+    if data.max_seq_length > config.model.max_position_embeddings:
+        raise UserError(
+            "data.max_seq_length is longer than the positions of the encoder",
+            got=f"{data.max_seq_length}, with model.max_position_embeddings={config.model.max_position_embeddings}",
+            expected=f"at most {config.model.max_position_embeddings}",
+        )
+    return loader.LoaderConfig(
+        max_seq_length=data.max_seq_length,
+        max_predictions_per_seq=data.max_predictions_per_seq,
+        masked_lm_prob=data.masked_lm_prob,
+        short_seq_prob=data.short_seq_prob,
+        dupe_factor=data.dupe_factor,
+        seed=config.seed,
+        batch_size=config.train.train_batch_size,
+    )
+
+
+def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
+    """From the model section of a config; dtype "auto" is float32 on CPUs and bfloat16 on accelerators."""
+    by_machine = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    dtype = by_machine if options["dtype"] == "auto" else options["dtype"]
+    return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype})
+
+
+def build_objective(config, vocab_size: int):
+    return pretrain.bert(encoder_config(dict(config.model), vocab_size), next_sentence=config.objective.next_sentence)
+
+
+def build_optimizer(config):
+    schedule = schedules.bert(config.optim.learning_rate, config.optim.num_warmup_steps, config.train.num_train_steps)
+    return bert_adam(schedule, weight_decay=config.optim.weight_decay), schedule
+
+
+class Trained(NamedTuple):
+    """A trained directory, opened: everything that predict and the report need."""
+
+    step: int
+    params: object
+    objective: object
+    tokenizer: wordpiece.WordPiece
+    config: ConfigDict
+
+
+def open_trained(workdir: Path, *, say: Callable[[str], None] = print) -> Trained:
+    """Raises UserError unless the workdir holds a trained model and the vocabulary it was trained with."""
+    workdir = Path(workdir)
+    saved = workdirs.read_config(workdir)
+    if saved is None or "objective" not in saved:
+        found = "a fine-tuned model" if saved else "no config.json"
+        raise UserError(
+            "there is no pretrained model here", got=f"{found} in {workdir}", expected="the --workdir of a pretraining run"
+        )
+    config = ConfigDict(saved)
+    tokenizer = open_vocabulary(config, workdir)
+    objective = build_objective(config, tokenizer.size)
+    like = jax.eval_shape(lambda: init_state(objective, build_optimizer(config)[0], 0))
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints)
+    restored = checkpoints.restore(like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer))
+    checkpoints.close()
+    if not restored:
+        raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")
+    return Trained(restored[0], restored[1].params, objective, tokenizer, config)
+
+
+def evaluate_trained(workdir: Path) -> dict[str, float]:
+    """Held-out metrics of the newest checkpoint of a run, on the devices present, and the unigram baseline."""
+    trained = open_trained(workdir)
+    config, text = trained.config, open_store(trained.config, workdir, trained.tokenizer)
+    rows, plans = loader_config(config), Path(workdir) / "plans"
+    layout = make_layout(config.parallel.mode, trained.objective, None, seed=config.seed, batch_size=rows.batch_size)
+
+    def eval_batches():
+        return loader.evaluation_batches(text.held_out, trained.tokenizer, rows, plans, config.data.num_eval_rows)
+
+    metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), eval_batches())
+    return metrics | baselines(text, eval_batches)

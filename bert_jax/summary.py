@@ -1,0 +1,76 @@
+"""What a person is told at the end of a run: the numbers, what they mean, and what to do next."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from bert_jax import run
+from bert_jax import workdir as workdirs
+from bert_jax.predict.examples import Example, telling_examples
+
+
+def print_summary(workdir: Path, config_argument: str, *, already_finished: bool, console: Console | None = None) -> None:
+    """Prints the result of the finished run in `workdir`.
+
+    Args:
+        config_argument: as given to --config, for the command that continues.
+    """
+    console = console or Console(highlight=False, soft_wrap=True)
+    result = workdirs.finished(workdir)
+    if already_finished:
+        console.print(f"This run is finished: {result['step']:,} steps. Train longer with the same command and, for instance,")
+        console.print(f"  --config.train.num_train_steps={2 * result['step']}\n")
+    _print_metrics(console, result["metrics"], result["step"])
+    trained = run.open_trained(workdir)
+    text = run.open_store(trained.config, workdir, trained.tokenizer)
+    length = trained.config.data.max_seq_length
+    examples = telling_examples(
+        trained.objective, trained.params, trained.tokenizer, text.held_out, text.unigram_counts, max_seq_length=length
+    )
+    console.print("\nHeld-out sentences with one word hidden, picked where the model does best against word frequency:")
+    for example in examples:
+        console.print(_example(example))
+    console.print("\nPlots:")
+    for path in result["plots"]:
+        console.print(f"  {Path(workdir) / path}")
+    console.print("\nNext:")
+    for purpose, command in _next_commands(workdir, config_argument):
+        console.print(f"  {purpose}\n    {command}")
+
+
+def _print_metrics(console: Console, metrics: dict, step: int) -> None:
+    gain = metrics["unigram_loss"] - metrics["masked_lm_loss"]
+    side = f"{gain:.2f} nats better than that" if gain > 0 else "not better than that: it has not learnt from context yet"
+    console.print(f"Held out, after {step:,} steps:")
+    console.print(f"  masked-LM loss          {metrics['masked_lm_loss']:6.3f} nats per masked piece")
+    console.print(f"  unigram baseline        {metrics['unigram_loss']:6.3f} by word frequency alone, same pieces and masks")
+    console.print(f"                          {side}")
+    console.print(f"  masked-LM accuracy      {metrics['masked_lm_accuracy']:6.1%}")
+    if "next_sentence_accuracy" in metrics:
+        majority = f'{metrics["next_sentence_majority"]:.1%} by always answering "random"'
+        console.print(f"  next-sentence accuracy  {metrics['next_sentence_accuracy']:6.1%} ({majority})")
+
+
+def _example(example: Example) -> Text:
+    before, after = example.text.split("[MASK]")
+    right = example.guesses[0].piece == example.truth
+    line = Text("  ").append(before).append(f"[{example.guesses[0].piece}]", "bold green" if right else "bold red").append(after)
+    guesses = ", ".join(f"{guess.piece} {guess.probability:.0%}" for guess in example.guesses)
+    return line.append(f"\n      guesses: {guesses}" + ("" if right else f"; it was: {example.truth}"), "dim")
+
+
+def _next_commands(workdir: Path, config_argument: str) -> list[tuple[str, str]]:
+    python = "python -m bert_jax"
+    return [
+        ("ask it yourself", f"{python} predict --workdir={workdir} --text='the function returns the [MASK] of the list .'"),
+        ("see what it reads", f"{python} show --config={config_argument} --workdir={workdir}"),
+        (
+            "your own text (sentences or paragraphs, an empty line between documents)",
+            f"{python} train --config={config_argument} --workdir=runs/mine --config.data.input_file='my_text/*.txt'",
+        ),
+        (
+            "BERT-base by the published recipe, on a TPU or GPU",
+            f"{python} train --config=configs/bert.py:base --workdir=runs/base --config.data.input_file='my_text/*.txt'",
+        ),
+    ]

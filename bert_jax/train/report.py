@@ -1,0 +1,41 @@
+"""Pictures of a run, from metrics.jsonl alone."""
+
+from pathlib import Path
+
+from bert_jax.train.watch import read_metrics
+
+
+def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
+    """Writes loss.png (with the unigram baseline), accuracy.png and learning_rate.png under report/; returns their paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    records = read_metrics(workdir)
+    folder = Path(workdir) / "report"
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, (metrics, axis_label) in FIGURES.items():
+        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        for color, metric in zip(("tab:blue", "tab:orange"), metrics):
+            for kind, style in (("train", {"alpha": 0.5, "linewidth": 1}), ("held_out", {"marker": "o", "linewidth": 2})):
+                points = [(r["step"], r[metric]) for r in records if r["kind"] == kind and metric in r]
+                if points:
+                    axes.plot(*zip(*points), color=color, label=f"{metric.replace('_', ' ')}, {kind.replace('_', ' ')}", **style)
+        if name == "loss" and unigram_loss is not None:
+            axes.axhline(unigram_loss, color="0.4", linestyle="--", label="guessing by word frequency (unigram baseline)")
+        axes.set(xlabel="step", ylabel=axis_label)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=120)
+        plt.close(figure)
+    return paths
+
+
+FIGURES = {
+    "loss": (("masked_lm_loss",), "nats per masked token"),
+    "accuracy": (("masked_lm_accuracy", "next_sentence_accuracy"), "accuracy"),
+    "learning_rate": (("learning_rate",), "learning rate"),
+}

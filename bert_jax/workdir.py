@@ -1,0 +1,123 @@
+"""What lies in the folder of a run, and when a folder may be continued."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+from bert_jax import config as configs
+from bert_jax.errors import UserError
+
+# What may differ between a run and its continuation: none of it changes what an example or an update is.
+# The files of vocabulary and store may move, since their content is compared by hash.
+MAY_CHANGE = (
+    "data.store",
+    "parallel.mode",
+    "text.vocab_file",
+    "train.eval_every_steps",
+    "train.keep_checkpoints",
+    "train.log_every_steps",
+    "train.num_train_steps",
+    "train.save_every_steps",
+)
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {folder}",
+            got=error.strerror,
+            expected="a folder that can be written to",
+            fix="give another path",
+        ) from None
+
+
+def open_for(config, workdir: Path) -> None:
+    """Makes the folder, or checks that the run in it is this one.
+
+    Raises:
+        UserError: it cannot be made, or it holds a run whose config differs in more than MAY_CHANGE; the difference is shown.
+    """
+    make_folder(workdir)
+    saved = read_config(workdir)
+    changed = configs.difference(saved, config.to_dict()) if saved else []
+    refused = [f"{key}: {before!r} -> {now!r}" for key, before, now in changed if key not in MAY_CHANGE]
+    if refused:
+        raise UserError(
+            f"{workdir} holds a run with another config",
+            got="; ".join(refused),
+            expected=f"the same config; only these may change: {', '.join(MAY_CHANGE)}",
+            fix="give the old values to continue that run, or another --workdir to start a new one",
+        )
+
+
+def read_config(workdir: Path) -> dict | None:
+    return _read_json(Path(workdir) / "config.json")
+
+
+def write_config(config, workdir: Path, data_facts: dict) -> None:
+    """Writes config.json, and run.json: what the result depends on beside the config."""
+    write(workdir / "config.json", config.to_dict())
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = {
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "devices": [device.device_kind for device in jax.devices()],
+        "cpu_count": cpus,
+        "git": _git_hash(),
+    }
+    write(workdir / "run.json", machine | data_facts)
+
+
+def write_result(workdir: Path, result: dict) -> None:
+    write(Path(workdir) / "result.json", {"status": "done", **result})
+
+
+def write(path: Path, value: dict) -> None:
+    try:
+        configs.write_json(path, value)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}", got=error.strerror, expected="a folder with room that can be written to"
+        ) from None
+
+
+def finished(workdir: Path, step: int | None = None) -> dict | None:
+    """The result of a finished run; None when it is not finished, or finished at another step."""
+    result = _read_json(Path(workdir) / "result.json")
+    return result if result and step in (None, result["step"]) else None
+
+
+def same_vocabulary(facts: dict, tokenizer) -> None:
+    """Raises UserError unless the checkpoint with these facts was trained with this vocabulary."""
+    if facts["vocabulary"] != tokenizer.content_hash:
+        raise UserError(
+            "the vocabulary is not the one that the checkpoint was trained with",
+            got=f"vocabulary {tokenizer.content_hash[:12]}",
+            expected=f"vocabulary {facts['vocabulary'][:12]}",
+            fix="put the original vocab.txt back, or train in a new workdir",
+        )
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}", got=error, fix="put a good copy back, or use another --workdir") from None
+
+
+def _git_hash() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

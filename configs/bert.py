@@ -1,0 +1,80 @@
+"""BERT as published: masked LM and next sentence, in the sizes of the paper and of the released small models.
+
+    python -m bert_jax train --config=configs/bert.py:base --workdir=W --config.data.input_file='text/*.txt'
+
+Argument: tiny (2 layers x 128), mini (4 x 256), small (4 x 512), medium (8 x 512), base (12 x 768, default), large (24 x 1024).
+Hardware of the paper: base 4 days on 16 TPU chips, large 4 days on 64 (arXiv 1810.04805, appendix A.2).
+Expected: MNLI-m dev 84.4 (base) and 86.6 (large) after fine-tuning, held-out masked-LM perplexity 3.99 and 3.23 (the same,
+table 6). Not yet run here at that scale.
+Source of the recipe: appendix A.2, and google-research/bert run_pretraining.py, optimization.py and create_pretraining_data.py.
+
+The paper trains 90% of its steps at length 128 and the rest at 512. A run here has one length: 128, with 20 predictions as in the
+released scripts. For 512: --config.data.max_seq_length=512 --config.data.max_predictions_per_seq=77.
+"""
+
+from ml_collections import ConfigDict
+
+SIZES = {  # layers, width; one head per 64 of width, feed-forward four times as wide
+    "tiny": (2, 128),
+    "mini": (4, 256),
+    "small": (4, 512),
+    "medium": (8, 512),
+    "base": (12, 768),
+    "large": (24, 1024),
+}
+
+
+def get_config(arg=None):
+    size = arg or "base"
+    if size not in SIZES:
+        raise ValueError(f"{size!r} is none of {', '.join(SIZES)}")
+    layers, width = SIZES[size]
+    config = ConfigDict()
+    config.seed = 12345
+
+    config.text = ConfigDict()
+    config.text.vocab_file = ""  # empty: learned from the text and kept in the workdir
+    config.text.vocab_size = 30522
+    config.text.do_lower_case = True
+
+    config.data = ConfigDict()
+    config.data.input_file = ""  # files or patterns, comma-separated; empty: docstrings of the installed packages
+    config.data.input_format = "auto"  # auto, sentences (one a line), paragraphs, wiki (<doc> blocks)
+    config.data.store = ""  # where the tokenised text lies; empty: in the workdir
+    config.data.held_out_fraction = 0.005
+    config.data.max_seq_length = 128
+    config.data.max_predictions_per_seq = 20
+    config.data.masked_lm_prob = 0.15
+    config.data.short_seq_prob = 0.1
+    config.data.dupe_factor = 10  # different pairings of sentences; masks are drawn anew in every epoch
+    config.data.num_eval_rows = 4096
+
+    config.model = ConfigDict()
+    config.model.num_hidden_layers = layers
+    config.model.hidden_size = width
+    config.model.num_attention_heads = width // 64
+    config.model.intermediate_size = 4 * width
+    config.model.max_position_embeddings = 512
+    config.model.hidden_dropout_prob = 0.1
+    config.model.attention_probs_dropout_prob = 0.1
+    config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
+
+    config.objective = ConfigDict()
+    config.objective.next_sentence = True
+
+    config.optim = ConfigDict()
+    config.optim.learning_rate = 1e-4
+    config.optim.num_warmup_steps = 10_000
+    config.optim.weight_decay = 0.01
+
+    config.train = ConfigDict()
+    config.train.train_batch_size = 256  # rows over all devices
+    config.train.num_train_steps = 1_000_000
+    config.train.log_every_steps = 100
+    config.train.eval_every_steps = 10_000
+    config.train.save_every_steps = 5_000
+    config.train.keep_checkpoints = 3
+
+    config.parallel = ConfigDict()
+    config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
+    return config

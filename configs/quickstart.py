@@ -1,0 +1,64 @@
+"""A tiny BERT that learns English from the prose of the Python packages on this machine, within minutes on two cores.
+
+    python -m bert_jax train --config=configs/quickstart.py --workdir=runs/quickstart
+
+Your own text instead: --config.data.input_file='my_text/*.txt'. Every key below can be overridden in the same way.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg=None):
+    if arg:
+        raise ValueError(f"configs/quickstart.py takes no argument after the colon, got {arg!r}")
+    config = ConfigDict()
+    config.seed = 0
+
+    config.text = ConfigDict()
+    config.text.vocab_file = ""  # empty: learned from the text and kept in the workdir
+    config.text.vocab_size = 6000
+    config.text.do_lower_case = True
+
+    config.data = ConfigDict()
+    config.data.input_file = ""  # files or patterns, comma-separated; empty: docstrings of the installed packages
+    config.data.input_format = "auto"  # auto, sentences (one a line), paragraphs, wiki (<doc> blocks)
+    config.data.store = ""  # where the tokenised text lies; empty: in the workdir
+    config.data.held_out_fraction = 0.02  # of the documents, never trained on
+    config.data.max_seq_length = 32
+    config.data.max_predictions_per_seq = 5
+    config.data.masked_lm_prob = 0.15
+    config.data.short_seq_prob = 0.1
+    config.data.dupe_factor = 4  # how many different pairings of sentences are laid out
+    config.data.num_eval_rows = 2000
+
+    config.model = ConfigDict()
+    config.model.num_hidden_layers = 2
+    config.model.hidden_size = 128
+    config.model.num_attention_heads = 4
+    config.model.intermediate_size = 256
+    config.model.max_position_embeddings = 32
+    config.model.hidden_dropout_prob = 0.0  # less than one pass over the text per pairing: nothing to overfit
+    config.model.attention_probs_dropout_prob = 0.0
+    config.model.initializer_range = 0.05  # 0.02 suits a width of 768; this narrow, attention would wake up later
+    config.model.unroll_layers = True
+    config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
+
+    config.objective = ConfigDict()
+    config.objective.next_sentence = True
+
+    config.optim = ConfigDict()
+    config.optim.learning_rate = 1e-3
+    config.optim.num_warmup_steps = 200
+    config.optim.weight_decay = 0.01
+
+    config.train = ConfigDict()
+    config.train.train_batch_size = 32  # rows over all devices
+    config.train.num_train_steps = 4000
+    config.train.log_every_steps = 100
+    config.train.eval_every_steps = 500
+    config.train.save_every_steps = 500
+    config.train.keep_checkpoints = 2
+
+    config.parallel = ConfigDict()
+    config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
+    return config

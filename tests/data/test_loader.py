@@ -1,0 +1,240 @@
+import hashlib
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bert_jax import batch as contract
+from bert_jax.data.loader import Loader, LoaderConfig, evaluation_batches, majority_baseline, unigram_baseline
+from bert_jax.errors import UserError
+from tests.data.small import TWELVE, make_store
+
+CONFIG = LoaderConfig(
+    max_seq_length=16, max_predictions_per_seq=3, masked_lm_prob=0.15, short_seq_prob=0.1, dupe_factor=2, seed=0, batch_size=8
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("data") / "store")
+
+
+@pytest.fixture
+def loader(store, tmp_path):
+    return Loader(store.train, TWELVE, CONFIG, tmp_path)
+
+
+def digest(batch) -> str:
+    return hashlib.sha256(b"".join(name.encode() + batch[name].tobytes() for name in sorted(batch))).hexdigest()
+
+
+def originals(batch) -> list[bytes]:
+    """The rows as they were before masking."""
+    ids = batch["input_ids"].copy()
+    row, slot = np.nonzero(batch["masked_lm_weights"])
+    ids[row, batch["masked_lm_positions"][row, slot]] = batch["masked_lm_ids"][row, slot]
+    return [line.tobytes() for line in ids]
+
+
+def test_a_batch_keeps_the_contract(loader):
+    batch = loader.batch(0)
+    contract.check(batch)
+    assert set(batch) == set(contract.FIELDS) - {"label_ids", "label_weights"}
+    assert batch["input_ids"].shape == (8, 16) and batch["masked_lm_ids"].shape == (8, 3)
+    assert (batch["next_sentence_weights"] == 1).all()
+
+
+def test_rows_are_built_as_bert_builds_them(loader):
+    for step in range(5):
+        batch = loader.batch(step)
+        real = batch["input_mask"] == 1
+        assert (batch["input_ids"][:, 0] == TWELVE.cls_id).all()
+        assert (batch["input_ids"][~real] == TWELVE.pad_id).all()
+        assert (np.diff(batch["input_mask"]) <= 0).all()
+        row, slot = np.nonzero(batch["masked_lm_weights"])
+        assert not np.isin(batch["masked_lm_ids"][row, slot], [TWELVE.pad_id, TWELVE.cls_id, TWELVE.sep_id]).any()
+        for original, length in zip(originals(batch), real.sum(axis=1)):
+            ids = np.frombuffer(original, np.int32)
+            assert (ids == TWELVE.sep_id).sum() == 2 and ids[length - 1] == TWELVE.sep_id
+        ends_a = np.array([np.flatnonzero(np.frombuffer(o, np.int32) == TWELVE.sep_id)[0] for o in originals(batch)])
+        expected = (np.arange(16) > ends_a[:, None]) & real
+        assert np.array_equal(batch["segment_ids"], expected)
+
+
+def test_label_zero_is_the_true_next_sentence(store, tmp_path):
+    loader = Loader(store.train, TWELVE, replace(CONFIG, max_seq_length=40), tmp_path)
+    text = store.train.tokens(np.arange(store.train.num_tokens)).tolist()
+    joined = ",".join(map(str, text)) + ","
+    checked = 0
+    for step in range(20):
+        batch = loader.batch(step)
+        for original, label, length in zip(originals(batch), batch["next_sentence_labels"], batch["input_mask"].sum(axis=1)):
+            ids = np.frombuffer(original, np.int32)[:length].tolist()
+            middle = ids.index(TWELVE.sep_id)
+            if label == 0 and length < 40:  # nothing was cut off, so B follows A in the text
+                assert ",".join(map(str, ids[1:middle] + ids[middle + 1 : -1])) + "," in joined
+                checked += 1
+    assert checked > 20
+
+
+def test_an_epoch_holds_each_row_once_and_its_order_is_shuffled(loader):
+    plan = loader._plan(0).table
+    assert loader.num_rows == len(plan)
+    steps = [loader.batch(step) for step in range(loader.num_rows // 8)]
+    seen = [row for batch in steps for row in originals(batch)]
+    everything = [row for batch in evaluation(loader, 10**6) for row in originals(batch)][: loader.num_rows]
+    assert len(seen) > 50 and sorted(seen) != seen
+    missing = list(everything)
+    for row in seen:
+        missing.remove(row)  # fails if a row comes more often than the plan has it
+    assert len(missing) == loader.num_rows % 8
+
+
+def evaluation(loader, num_rows, process=(0, 1), **changes):
+    config = replace(loader.config, **changes)
+    where = {"process_index": process[0], "process_count": process[1]}
+    return evaluation_batches(loader.split, TWELVE, config, loader.plans_folder, num_rows, **where)
+
+
+def test_a_batch_may_straddle_two_epochs(loader):
+    wide = Loader(loader.split, TWELVE, replace(CONFIG, batch_size=loader.num_rows + 3), loader.plans_folder)
+    narrow = Loader(loader.split, TWELVE, replace(CONFIG, batch_size=1), loader.plans_folder)
+    batch = wide.batch(0)
+    for place in (0, loader.num_rows - 1, loader.num_rows, loader.num_rows + 2):
+        single = narrow.batch(place)
+        assert all(np.array_equal(batch[name][place : place + 1], single[name]) for name in batch)
+
+
+def test_masks_change_from_epoch_to_epoch_though_the_pairing_returns(loader):
+    one = replace(CONFIG, dupe_factor=1, batch_size=loader.num_rows)
+    first, second = (Loader(loader.split, TWELVE, one, loader.plans_folder).batch(step) for step in (0, 1))
+    assert sorted(originals(first)) == sorted(originals(second))
+    assert originals(first) != originals(second)
+    assert sorted(row.tobytes() for row in first["input_ids"]) != sorted(row.tobytes() for row in second["input_ids"])
+
+
+def test_epochs_go_round_the_pairings(loader):
+    sizes = [len(loader._plan(epoch).table) for epoch in (0, 1)]
+    assert loader._plan(2) is loader._plan(0) and not np.array_equal(loader._plan(0).table, loader._plan(1).table)
+    total = sum(sizes)
+    places = [0, sizes[0] - 1, sizes[0], total - 1, total, total + sizes[0], 5 * total + 1]
+    assert [loader._locate(place) for place in places] == [
+        (0, 0), (0, sizes[0] - 1), (1, 0), (1, sizes[1] - 1), (2, 0), (3, 0), (10, 1),
+    ]  # fmt: skip
+
+
+def test_seeking_gives_what_reading_on_gives(store, tmp_path):
+    reading = Loader(store.train, TWELVE, CONFIG, tmp_path / "a")
+    digests = [digest(reading.batch(step)) for step in range(40)]
+    for step in (0, 7, 39, 20):
+        assert digest(Loader(store.train, TWELVE, CONFIG, tmp_path / "b").batch(step)) == digests[step]
+    assert len(set(digests)) == 40
+
+
+def test_iterating_gives_the_batches_from_the_start_step_on(loader):
+    batches = loader.iterate(5)
+    assert [digest(next(batches)) for _ in range(4)] == [digest(loader.batch(step)) for step in range(5, 9)]
+    batches.close()
+
+
+def test_closing_the_iterator_ends_its_thread(loader):
+    before = threading.active_count()
+    batches = loader.iterate(prefetch=1)
+    next(batches)
+    assert threading.active_count() == before + 1
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_an_error_in_the_thread_is_raised_in_the_caller(loader):
+    batches = loader.iterate(process_count=3)
+    with pytest.raises(UserError, match="does not divide"):
+        next(batches)
+    assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_any_number_of_processes_sees_the_same_rows(loader, count):
+    for step in (0, 11):
+        whole = loader.batch(step)
+        parts = [loader.batch(step, index, count) for index in range(count)]
+        assert digest({name: np.concatenate([part[name] for part in parts]) for name in whole}) == digest(whole)
+        parts = [list(evaluation(loader, 13, process=(index, count))) for index in range(count)]
+        joined = [{name: np.concatenate([part[name] for part in slices]) for name in slices[0]} for slices in zip(*parts)]
+        assert [digest(batch) for batch in joined] == [digest(batch) for batch in evaluation(loader, 13)]
+
+
+def test_a_batch_that_does_not_divide_is_refused(loader):
+    with pytest.raises(UserError, match="8 rows over 3 processes"):
+        loader.batch(0, 0, 3)
+    with pytest.raises(UserError, match="8 rows over 3 processes"):
+        list(evaluation(loader, 13, process=(0, 3)))
+
+
+def test_seeds_draw_other_rows(loader):
+    other = Loader(loader.split, TWELVE, replace(CONFIG, seed=1), loader.plans_folder)
+    assert originals(other.batch(0)) != originals(loader.batch(0))
+
+
+def test_evaluation_rows_and_masks_are_fixed_and_the_last_batch_is_filled_with_weight_zero(loader):
+    batches = list(evaluation(loader, 13))
+    assert [digest(batch) for batch in batches] == [digest(batch) for batch in evaluation(loader, 13)]
+    for batch in batches:
+        contract.check(batch)
+    assert [batch["next_sentence_weights"].tolist() for batch in batches] == [[1] * 8, [1] * 5 + [0] * 3]
+    assert not batches[1]["masked_lm_weights"][5:].any() and batches[1]["masked_lm_weights"][:5].any(axis=1).all()
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(loader):
+    def rows(batch_size: int) -> list[bytes]:
+        batches = list(evaluation(loader, 13, batch_size=batch_size))
+        return [b["input_ids"][i].tobytes() for b in batches for i in np.flatnonzero(b["next_sentence_weights"])]
+
+    assert len(rows(8)) == 13 and rows(8) == rows(3) == rows(13)
+
+
+def test_evaluation_takes_every_row_once_where_there_are_fewer_than_asked_for(loader):
+    weights = [batch["next_sentence_weights"].sum() for batch in evaluation(loader, 10**6)]
+    assert sum(weights) == loader.num_rows
+
+
+def test_the_unigram_baseline_by_hand():
+    counts = np.array([0, 2, 5, 1])  # with one added: 1, 3, 6, 2 of 12
+    batch = {"masked_lm_ids": np.array([[2, 0, 0], [1, 0, 3]]), "masked_lm_weights": np.array([[1, 1, 0], [1, 0, 0]])}
+    expected = -(np.log(6 / 12) + np.log(1 / 12) + np.log(3 / 12)) / 3  # piece 0 is a target, unused slots are not
+    assert unigram_baseline(counts, [batch]) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("max_seq_length", 7),
+        ("max_predictions_per_seq", 0),
+        ("masked_lm_prob", 0.0),
+        ("masked_lm_prob", 1.5),
+        ("short_seq_prob", -0.1),
+        ("dupe_factor", 0),
+        ("batch_size", 0),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(UserError, match=rf"{name}.*\n.*{value}"):
+        replace(CONFIG, **{name: value})
+
+
+@pytest.mark.filterwarnings("ignore:the split holds a single document")
+def test_a_split_without_any_pair_is_refused(tmp_path):
+    store = make_store(tmp_path / "store", [["a b c"], ["d"]])
+    with pytest.raises(UserError, match="no pair of sentences"):
+        list(evaluation_batches(store.held_out, TWELVE, CONFIG, tmp_path, 10))
+    with pytest.raises(UserError, match="no pair of sentences"):
+        Loader(store.train, TWELVE, CONFIG, tmp_path).batch(0)
+
+
+def test_the_majority_baseline_counts_real_rows_only():
+    batches = [
+        {"next_sentence_labels": np.array([1, 1, 0], np.int32), "next_sentence_weights": np.array([1, 1, 1], np.float32)},
+        {"next_sentence_labels": np.array([1, 0, 0], np.int32), "next_sentence_weights": np.array([1, 0, 0], np.float32)},
+    ]
+    assert majority_baseline(batches) == 0.75

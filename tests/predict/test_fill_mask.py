@@ -1,0 +1,63 @@
+"""Filling masks, with a made-up model whose answer is known: it says the piece whose number is the place of the mask."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.predict import examples
+from bert_jax.predict.fill_mask import Guess, fill_mask
+from bert_jax.text import wordpiece
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "down", "##s", "."]
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    wordpiece.save_vocab(PIECES, tmp_path / "vocab.txt")
+    return wordpiece.load(tmp_path / "vocab.txt", do_lower_case=True)
+
+
+def place_model(params, batch):
+    scores_BPV = jnp.where(jnp.arange(len(PIECES))[None, None, :] == batch["masked_lm_positions"][:, :, None], 5.0, 0.0)
+    real = batch["input_mask"].sum() == params["length"]  # the row is laid out as expected, or every guess is piece 0
+    return {"logits_BPV": jnp.where(real, scores_BPV, 0.0)}
+
+
+def test_each_mask_is_answered_at_its_place(tokenizer):
+    """[CLS] the [MASK] ... : the mask stands at place 2 and, in the second text, at 1 and 3."""
+    model = SimpleNamespace(predict=place_model)
+    one, two = fill_mask(model, {"length": 6}, tokenizer, ["the [MASK] sat .", "[MASK] cat [MASK] ."], max_seq_length=8, top_k=2)
+    assert [mask[0].piece for mask in one] == ["[CLS]"]
+    assert [mask[0].piece for mask in two] == ["[UNK]", "[SEP]"]
+    sure = np.exp(5) / (np.exp(5) + len(PIECES) - 1)
+    assert one[0][0].probability == pytest.approx(sure) and len(one[0]) == 2
+
+
+def test_a_text_without_mask_or_too_long_is_refused(tokenizer):
+    model = SimpleNamespace(predict=place_model)
+    with pytest.raises(UserError, match=r"no \[MASK\]"):
+        fill_mask(model, {"length": 0}, tokenizer, ["the cat"], max_seq_length=8)
+    with pytest.raises(UserError, match="too long"):
+        fill_mask(model, {"length": 0}, tokenizer, ["the cat sat down [MASK] the cat ."], max_seq_length=8)
+
+
+def test_examples_are_sure_right_guesses_of_different_words_and_sentences(tokenizer, monkeypatch):
+    ids = [5, 6, 7, 8, 5, 6, 7, 8, 10]  # "the cat sat down the cat sat down ."
+    split = SimpleNamespace(
+        sentence_lengths=np.array([9, 9, 3]),
+        sentence_offsets=np.array([0, 9, 18, 21]),
+        tokens=lambda places: np.array(ids * 2 + ids[:3])[places],
+    )
+    hidden = examples._hidden_words(split, tokenizer, max_seq_length=32)
+    assert [(sentence, PIECES[piece]) for sentence, _, piece in hidden] == [
+        (sentence, word) for sentence in (0, 1) for word in ("sat", "down", "the", "cat")
+    ]
+    assert hidden[0][1] == "the cat [MASK] down the cat sat down."
+
+    says = {"sat": Guess("sat", 0.9), "down": Guess("down", 0.3), "the": Guess("cat", 1.0), "cat": Guess("cat", 0.1)}
+    monkeypatch.setattr(examples, "fill_mask", lambda *args, **options: [[[says[PIECES[piece]]]] for _, _, piece in hidden])
+    found = examples.telling_examples(None, None, tokenizer, split, np.zeros(len(PIECES)), max_seq_length=32, count=2)
+    assert [(example.truth, example.guesses[0].probability) for example in found] == [("sat", 0.9), ("down", 0.3)]

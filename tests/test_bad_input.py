@@ -1,0 +1,163 @@
+"""A user's mistake gives one clear message and exit code 2, never a traceback, and nothing that was there is lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bert_jax.__main__ import main
+from tests import tiny
+
+
+def run_command(verb: str, workdir: Path, *arguments: str, config="quickstart.py") -> int:
+    return main([verb, f"--config={tiny.ROOT}/configs/{config}", f"--workdir={workdir}", *arguments])
+
+
+@pytest.fixture
+def fails(tmp_path, capsys):
+    """Runs a command that must fail with exit code 2; returns its message."""
+
+    def check(verb, *arguments, workdir=tmp_path / "W", config="quickstart.py") -> str:
+        assert run_command(verb, workdir, *arguments, config=config) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: ") and "Traceback" not in message and len(message.splitlines()) <= 5
+        return message
+
+    return check
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return tiny.write_corpus(tmp_path / "text.txt")
+
+
+def text(path: Path, content: bytes) -> list[str]:
+    path.write_bytes(content)
+    return tiny.arguments(path)
+
+
+def test_an_empty_file(fails, tmp_path):
+    assert "no text in the input" in fails("train", *text(tmp_path / "empty.txt", b""))
+
+
+def test_a_file_without_documents(fails, tmp_path):
+    assert "no text in the input" in fails("train", *text(tmp_path / "blank.txt", b"\n \n\n\t\n"))
+
+
+def test_a_single_document(fails, tmp_path):
+    message = fails(
+        "train", *text(tmp_path / "one.txt", b"One sentence here.\nAnd another one.\n"), "--config.text.vocab_size=60"
+    )
+    assert "at least two different documents" in message
+
+
+def test_a_file_that_is_not_there(fails, tmp_path):
+    assert "matches no file" in fails("train", *tiny.arguments(tmp_path / "absent-*.txt"))
+
+
+def test_invalid_utf8_is_named_by_file_line_and_byte(fails, tmp_path):
+    message = fails("train", *text(tmp_path / "latin.txt", b"good line\n\nbad caf\xe9 line\n"))
+    assert "latin.txt, line 3: byte 0xe9" in message and "iconv" in message
+
+
+def test_a_line_of_50_megabytes_is_cut_and_counted(tmp_path, capsys):
+    path = tmp_path / "long.txt"
+    path.write_text(f"a cat sees a dog. {'x' * (50 * 2**20)}\n\nthe other document is short.\n", encoding="utf-8")
+    assert run_command("vocab", tmp_path / "W", *tiny.arguments(path)) == 0
+    assert "left out or changed:" in capsys.readouterr().out
+
+
+def test_a_vocabulary_without_mask(fails, tmp_path, corpus):
+    (tmp_path / "v.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\na\n")
+    message = fails("train", *tiny.arguments(corpus, text__vocab_file=tmp_path / "v.txt"))
+    assert "[MASK]" in message and "v.txt" in message
+
+
+def test_a_vocabulary_that_does_not_match_the_store(fails, tmp_path, corpus):
+    workdir = tmp_path / "W"
+    assert run_command("vocab", workdir, *tiny.arguments(corpus)) == 0
+    assert run_command("prepare", workdir, *tiny.arguments(corpus)) == 0
+    vocabulary = workdir / "vocab.txt"
+    vocabulary.write_text(vocabulary.read_text() + "zebra\n")
+    assert "made with another vocabulary" in fails("train", *tiny.arguments(corpus), workdir=workdir)
+    assert (workdir / "store" / "manifest.json").exists()
+
+
+def test_a_store_of_other_text(fails, tmp_path, corpus):
+    workdir = tmp_path / "W"
+    assert run_command("vocab", workdir, *tiny.arguments(corpus)) == 0
+    assert run_command("prepare", workdir, *tiny.arguments(corpus)) == 0
+    other = tiny.write_corpus(tmp_path / "other.txt")
+    assert "made from other text" in fails("train", *tiny.arguments(other), workdir=workdir)
+
+
+def test_a_named_store_that_is_not_there(fails, tmp_path, corpus):
+    assert "no finished token store" in fails("train", *tiny.arguments(corpus, data__store=tmp_path / "absent"))
+
+
+def test_a_batch_that_does_not_divide(fails, corpus):
+    message = fails("train", *tiny.arguments(corpus, train__train_batch_size=12))
+    assert "12 rows on 8 devices" in message and "8 or 16" in message
+
+
+def test_a_sequence_longer_than_the_positions(fails, corpus):
+    assert "model.max_position_embeddings=24" in fails("train", *tiny.arguments(corpus, data__max_seq_length=32))
+
+
+def test_an_unknown_key_names_the_nearest(fails, corpus):
+    message = fails("train", *tiny.arguments(corpus), "--config.optim.learning_rte=1")
+    assert "optim.learning_rate" in message
+
+
+def test_an_unknown_argument(fails, corpus):
+    assert "unknown argument" in fails("train", *tiny.arguments(corpus), "--learning_rate=1")
+
+
+def test_a_config_that_is_not_there(fails):
+    assert "does not exist" in fails("train", config="absent.py")
+
+
+def test_a_value_out_of_range(fails, corpus):
+    assert "train.num_train_steps is too small" in fails("train", *tiny.arguments(corpus, train__num_train_steps=0))
+
+
+def test_a_workdir_that_cannot_be_made(fails, tmp_path, corpus):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot make the folder" in fails("train", *tiny.arguments(corpus), workdir=tmp_path / "file" / "W")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB; needs the right to mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_workdir_without_room(fails, small_disk, corpus):
+    (small_disk / "filler").write_bytes(bytes(240 * 1024))
+    assert "No space left" in fails("train", *tiny.arguments(corpus), workdir=small_disk / "W")
+
+
+def test_a_read_only_workdir(fails, small_disk, corpus):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert "Read-only file system" in fails("train", *tiny.arguments(corpus), workdir=small_disk / "W")
+
+
+def test_predict_without_a_model_and_without_a_mask(tmp_path, capsys):
+    assert main(["predict", f"--workdir={tmp_path}", "--text=a [MASK]"]) == 2
+    assert "no pretrained model" in capsys.readouterr().err
+
+
+def test_help_answers_without_jax():
+    code = (
+        "import sys; from bert_jax.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: sys.exit('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0 and "pretrain" in done.stdout

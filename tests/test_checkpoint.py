@@ -1,0 +1,111 @@
+"""Saved is saved: what comes back is verified, and a damaged checkpoint is passed over for the one before."""
+
+import os
+
+import numpy as np
+import pytest
+
+from bert_jax.checkpoint import Checkpoints, checksums
+from bert_jax.errors import UserError
+
+VALUES = np.arange(5000, dtype=np.float32)
+
+
+def tree(step):
+    return {"w": VALUES + step, "step": np.int32(step)}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Steps 1 and 2, closed."""
+    checkpoints = Checkpoints(tmp_path / "c", keep=5)
+    for step in (1, 2):
+        checkpoints.save(step, tree(step), {"vocabulary": "v", "rows_consumed": 8 * step})
+    checkpoints.wait()
+    checkpoints.close()
+    return tmp_path / "c"
+
+
+def restore(folder, like=None, **options):
+    said = []
+    checkpoints = Checkpoints(folder, keep=5)
+    try:
+        return checkpoints.restore(like or tree(0), say=said.append, **options), said
+    finally:
+        checkpoints.close()
+
+
+def array_files(folder):
+    paths = [os.path.join(root, name) for root, _, names in os.walk(folder / "state") for name in names]
+    return sorted(paths, key=os.path.getsize)
+
+
+def test_the_newest_comes_back_whole(saved):
+    (step, state, facts), said = restore(saved)
+    assert (step, facts, said) == (2, {"vocabulary": "v", "rows_consumed": 16}, [])
+    np.testing.assert_array_equal(state["w"], VALUES + 2)
+
+
+def test_an_empty_folder_gives_nothing(tmp_path):
+    assert restore(tmp_path / "none") == (None, [])
+
+
+def flip(path):
+    data = bytearray(open(path, "rb").read())
+    data[len(data) // 2] ^= 1
+    open(path, "wb").write(data)
+
+
+DAMAGES = {
+    "one flipped bit": lambda folder: flip(array_files(folder)[-1]),
+    "a truncated file": lambda folder: os.truncate(array_files(folder)[-1], 10),
+    "a deleted file": lambda folder: os.remove(array_files(folder)[-1]),
+    "an emptied folder": lambda folder: [os.rename(folder, f"{folder}-away"), os.mkdir(folder)],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_newest_is_named_and_passed_over(saved, damage):
+    DAMAGES[damage](saved / "2")
+    (step, state, _), said = restore(saved)
+    assert step == 1
+    np.testing.assert_array_equal(state["w"], VALUES + 1)
+    assert len(said) == 1 and said[0].startswith("checkpoint step 2: ")
+
+
+def test_after_walking_back_the_damaged_step_can_be_saved_again(saved):
+    flip(array_files(saved / "2")[-1])
+    checkpoints = Checkpoints(saved, keep=5)
+    checkpoints.restore(tree(0), say=lambda line: None)
+    checkpoints.save(2, tree(2), {})
+    checkpoints.wait()
+    checkpoints.close()
+    (step, _, _), said = restore(saved)
+    assert (step, said) == (2, [])
+
+
+def test_when_nothing_is_usable_it_says_so_and_starts_nothing(saved):
+    for step in "12":
+        flip(array_files(saved / step)[-1])
+    with pytest.raises(UserError, match="no checkpoint under .* can be restored"):
+        restore(saved)
+
+
+def test_another_model_is_refused(saved):
+    with pytest.raises(UserError, match="no checkpoint"):
+        restore(saved, like={"w": np.zeros(7, np.float32), "step": np.int32(0)})
+
+
+def test_a_refusal_of_the_facts_reaches_the_user_and_deletes_nothing(saved):
+    def accept(facts):
+        raise UserError("another vocabulary")
+
+    with pytest.raises(UserError, match="another vocabulary"):
+        restore(saved, accept=accept)
+    assert sorted(os.listdir(saved)) == ["1", "2"]
+
+
+def test_checksums_tell_dtype_and_shape_apart():
+    zeros = np.zeros(4, np.float32)
+    found = {checksums({"a": array})["['a']"] for array in (zeros, zeros.view(np.int32), zeros.reshape(2, 2), zeros + 1)}
+    assert len(found) == 4

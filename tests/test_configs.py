@@ -1,0 +1,65 @@
+"""Every config file builds, trains one step, and has no key that nobody reads."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax import config as configs
+from bert_jax import run
+from bert_jax import workdir as workdirs
+from tests import tiny
+
+SIZES = ("tiny", "mini", "small", "medium", "base", "large")
+PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{size}" for size in SIZES)]
+
+
+def load(name: str, *overrides: str):
+    return configs.load(str(tiny.ROOT / "configs" / name), overrides)
+
+
+def test_every_config_file_is_tested_here():
+    tested = {name.partition(":")[0] for name in PRETRAINING} | {"finetune_glue.py"}
+    assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
+
+
+@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny", "bert.py:large"])
+def test_one_step_is_trained_and_every_key_read(name, tmp_path):
+    config = load(name)
+    small = {
+        key: value
+        for key, value in tiny.OVERRIDES.items()
+        if key not in ("model.num_attention_heads", "model.hidden_size", "train.num_train_steps", "train.train_batch_size")
+    } | {
+        "model.hidden_size": 2 * config.model.num_attention_heads,
+        "train.num_train_steps": 1,
+        "train.train_batch_size": 8,
+        "data.input_file": tiny.write_corpus(tmp_path / "text.txt"),
+    }
+    recorder = configs.Recorder(load(name, *(f"{key}={value}" for key, value in small.items())))
+    assert run.train(recorder, tmp_path / "W", quiet=True)
+    assert workdirs.finished(tmp_path / "W")["step"] == 1
+    assert recorder.never_read() == []
+
+
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_the_model_and_the_optimiser_build(name):
+    config = load(name)
+    run.loader_config(config)
+    objective = run.build_objective(config, vocab_size=30522)
+    optimizer, _ = run.build_optimizer(config)
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    jax.eval_shape(optimizer.init, params)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("base", 110.1), ("medium", 41.7), ("tiny", 4.4)])
+def test_the_sizes_are_the_published_ones(size, millions):
+    """Parameters with both pretraining heads, computed from the released configurations."""
+    shapes = jax.eval_shape(run.build_objective(load(f"bert.py:{size}"), vocab_size=30522).init, jax.random.key(0))
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+def test_headers_name_the_command_of_the_file():
+    for path in (tiny.ROOT / "configs").glob("*.py"):
+        assert f"--config=configs/{path.name}" in Path(path).read_text(encoding="utf-8").split('"""')[1], path

@@ -1,0 +1,111 @@
+"""The folder listing is the architecture: who may import whom, read from the code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = {
+    "errors": -1,
+    "batch": 0,
+    "config": 0,
+    "hardware": 0,
+    "text": 1,
+    "models": 1,
+    "optim": 1,
+    "metrics": 1,
+    "data": 2,
+    "objectives": 2,
+    "interop": 2,
+    "parallel": 2,
+    "checkpoint": 2,
+    "tasks": 3,
+    "train": 3,
+    "predict": 4,
+    "compress": 4,
+    "workdir": 4,
+    "run": 5,
+    "finetune": 6,
+    "show": 6,
+    "summary": 6,
+    "__main__": 7,
+    "launch": 7,
+    "experiments": 8,
+}
+# Within a level modules are strangers, and data reads no model.
+ALLOWED_DOWN = {
+    "data": {"text"},
+    "objectives": {"models", "text"},
+    "interop": {"models", "text"},
+    "parallel": set(),
+    "checkpoint": set(),
+    "tasks": {"data", "objectives", "metrics", "text"},
+    "train": {"parallel", "checkpoint"},
+}
+WITHOUT_JAX = ("errors", "batch", "config", "hardware", "text", "data", "metrics", "__main__")
+FILES = sorted(path for folder in ("bert_jax", "launch", "experiments") for path in (ROOT / folder).rglob("*.py"))
+
+
+def unit(path: Path) -> str:
+    """The package or module directly under bert_jax (or launch, experiments) that a file belongs to."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0] if parts[0] != "bert_jax" else parts[1]
+
+
+def imported_units(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            head, *rest = name.split(".")
+            if head == "bert_jax" and rest:
+                found.add(rest[0])
+            elif head in ("launch", "experiments"):
+                found.add(head)
+    return found
+
+
+def violations(path: Path) -> list[str]:
+    here = unit(path)
+    if here == "__init__":
+        return [f"{path.name} imports {name}" for name in imported_units(path)]
+    wrong = []
+    for other in imported_units(path) - {here}:
+        allowed = LEVELS[other] < LEVELS[here] and (LEVELS[other] <= 0 or other in ALLOWED_DOWN.get(here, LEVELS))
+        if not allowed:
+            wrong.append(f"{path.relative_to(ROOT)} (level {LEVELS[here]}) imports {other} (level {LEVELS[other]})")
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_point_down(path):
+    assert not violations(path)
+
+
+def test_an_upward_import_would_be_caught(tmp_path, monkeypatch):
+    planted = ROOT / "bert_jax" / "data" / "planted.py"
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding=None: "from bert_jax.models import encoder\n")
+    assert violations(planted) == ["bert_jax/data/planted.py (level 2) imports models (level 1)"]
+
+
+def test_configs_import_nothing_of_the_package():
+    for path in (ROOT / "configs").rglob("*.py"):
+        assert not imported_units(path), path
+
+
+def test_text_data_and_help_start_without_jax():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in FILES
+        if unit(path) in WITHOUT_JAX and path.relative_to(ROOT).parts[0] == "bert_jax"
+    ]
+    code = f"import sys, importlib; [importlib.import_module(name) for name in {modules}]; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,126 @@
+import unicodedata
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_jax.errors import UserError
+from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece, load, save_vocab
+from tests.paths import DATA, needs_data
+from tests.text.full_tokenizer import tokenize
+
+SMALL = WordPiece((*SPECIAL_PIECES, "un", "##aff", "##able", "run", "##ning", ",", "want", "##ed", "[", "]", "mask"), True)
+HAND_MADE = [
+    "",
+    " \t\r\n\u00a0\u3000",
+    "UNwant\u00c9d,running",
+    "\u0130stanbul \u03a3\u03b1\u03c2 \ufb01ne \u01c5",
+    "a\u200db a\u00adb \ufffdq x\u0085y \0 \u2028 \u2029",
+    "力加勝北区ᴵᴺᵀᵃছজটডণত 한국어 日本語のテキスト",
+    "\uff15\uff10\uff05 $5.00 ^_^ `code` ~",
+    "[MASK] [SEP] the [CLS]",
+    "x" * 200 + " " + "y" * 201,
+    "e\u0301 \u00e9 n\u0303 \U0001f600 \U00020000",
+]
+
+
+@cache
+def vocabulary(name: str, do_lower_case: bool) -> WordPiece:
+    return load(DATA / "vocab" / name, do_lower_case)
+
+
+def test_the_longest_piece_is_taken_first_and_an_unspellable_word_is_unknown():
+    assert SMALL.pieces_of(SMALL.encode(["unaffable running unwantedX"])[0]) == [
+        "un",
+        "##aff",
+        "##able",
+        "run",
+        "##ning",
+        "[UNK]",
+    ]
+
+
+def test_numbers_are_places_in_the_vocabulary():
+    assert SMALL.encode(["un", "wanted , run"]) == [[5], [11, 12, 10, 8]]
+    assert (SMALL.pad_id, SMALL.unk_id, SMALL.cls_id, SMALL.sep_id, SMALL.mask_id, SMALL.size) == (0, 1, 2, 3, 4, 16)
+
+
+def test_text_that_spells_a_special_piece_stays_text():
+    assert SMALL.pieces_of(SMALL.encode(["[MASK]"])[0]) == ["[", "mask", "]"]
+
+
+@needs_data
+@pytest.mark.parametrize(
+    "name, do_lower_case",
+    [
+        ("bert-base-uncased-vocab.txt", True),
+        ("bert-base-cased-vocab.txt", False),
+        ("bert-base-multilingual-cased-vocab.txt", False),
+        ("bert-base-chinese-vocab.txt", True),
+    ],
+)
+def test_pieces_are_those_of_the_released_rules(name, do_lower_case):
+    tokenizer = vocabulary(name, do_lower_case)
+    lines = (DATA / "text/wiki_en/sample_1mb.txt").read_text(encoding="utf-8").split("\n")[:1500] + HAND_MADE
+    known = set(tokenizer.pieces)
+    for line, ids in zip(lines, tokenizer.encode(lines), strict=True):
+        assert tokenizer.pieces_of(ids) == tokenize(line, known, do_lower_case), line
+
+
+def old_and_unchanged(character: str) -> bool:
+    """Python and the Rust library carry different versions of Unicode: only characters that both know alike are compared."""
+    category = unicodedata.ucd_3_2_0.category(character)
+    return category not in ("Cn", "Co") and category == unicodedata.category(character)
+
+
+@needs_data
+@settings(deadline=None)
+@given(st.text(st.characters().filter(old_and_unchanged), max_size=40))
+def test_any_text_gives_the_pieces_of_the_released_rules(text):
+    tokenizer = vocabulary("bert-base-uncased-vocab.txt", True)
+    assert tokenizer.pieces_of(tokenizer.encode([text])[0]) == tokenize(text, set(tokenizer.pieces), True)
+
+
+def test_decoding_reads_like_text():
+    ids = SMALL.encode(["unable, running"])[0]
+    assert SMALL.pieces_of(ids) == ["un", "##able", ",", "run", "##ning"]
+    assert SMALL.decode([*ids, SMALL.mask_id, SMALL.pad_id]) == "unable, running [MASK]"
+
+
+def test_the_hash_depends_on_the_pieces_and_on_the_case_rule():
+    other_order = WordPiece((*SMALL.pieces[:-2], SMALL.pieces[-1], SMALL.pieces[-2]), True)
+    hashes = {SMALL.content_hash, other_order.content_hash, WordPiece(SMALL.pieces, False).content_hash}
+    assert len(hashes) == 3 and WordPiece(SMALL.pieces, True).content_hash == SMALL.content_hash
+
+
+def test_saved_pieces_load_again(tmp_path):
+    pieces = (*SPECIAL_PIECES, "\u2028", "\u00e9", "##x")
+    save_vocab(pieces, tmp_path / "vocab.txt")
+    assert load(tmp_path / "vocab.txt", True).pieces == pieces
+    assert [path.name for path in tmp_path.iterdir()] == ["vocab.txt"]
+
+
+def test_saving_where_nothing_can_be_written_is_one_message(tmp_path):
+    with pytest.raises(UserError, match="vocabulary cannot be written.*\n.*No such file"):
+        save_vocab(SMALL.pieces, tmp_path / "absent" / "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is empty"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", r"lacks \[MASK\]"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n", "'a' twice.*\n.*lines 6 and 8"),
+        (b"[PAD]\n\n[UNK]\n", "empty line.*\n.*line 2"),
+        (b"[PAD]\n\xff\n", "not UTF-8.*\n.*byte 6"),
+        (None, "cannot be read.*\n.*No such file"),
+    ],
+)
+def test_a_bad_vocabulary_is_refused_with_one_message_that_names_the_file(tmp_path, content, message):
+    path = tmp_path / "vocab.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        load(path, True)
+    assert str(path) in str(error.value)

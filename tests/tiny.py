@@ -1,0 +1,49 @@
+"""A small corpus with something to learn in it, and a config that trains on it within seconds."""
+
+from pathlib import Path
+
+from bert_jax import config as configs
+
+ROOT = Path(__file__).resolve().parent.parent
+WHO = ("the cat", "a dog", "my aunt", "the old king")
+VERB = ("sees", "likes", "draws", "eats")
+WHAT = ("a fish", "the moon", "bread", "a red hat")
+OVERRIDES = {
+    "text.vocab_size": 120,
+    "data.max_seq_length": 24,
+    "data.max_predictions_per_seq": 4,
+    "data.held_out_fraction": 0.2,
+    "data.num_eval_rows": 20,
+    "model.hidden_size": 16,
+    "model.num_attention_heads": 2,
+    "model.intermediate_size": 24,
+    "model.max_position_embeddings": 24,
+    "model.hidden_dropout_prob": 0.1,
+    "optim.num_warmup_steps": 2,
+    "train.train_batch_size": 8,
+    "train.num_train_steps": 12,
+    "train.log_every_steps": 3,
+    "train.eval_every_steps": 6,
+    "train.save_every_steps": 4,
+}
+
+
+def sentence(number: int) -> str:
+    return f"{WHO[number % 4]} {VERB[number // 4 % 4]} {WHAT[number // 16 % 4]}."
+
+
+def write_corpus(path: Path, documents: int = 40) -> Path:
+    """One sentence per line, an empty line between documents; every document is about another stretch of sentences."""
+    texts = ["\n".join(sentence(5 * document + line + document // 13) for line in range(8)) for document in range(documents)]
+    path.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+def arguments(corpus: Path, **changes) -> list[str]:
+    """Command-line overrides; changes are written with __ for the dot."""
+    values = OVERRIDES | {"data.input_file": corpus} | {key.replace("__", "."): value for key, value in changes.items()}
+    return [f"--config.{key}={value}" for key, value in values.items()]
+
+
+def config(corpus: Path, **changes):
+    return configs.load(str(ROOT / "configs" / "quickstart.py"), arguments(corpus, **changes))
