@@ -1,16 +1,14 @@
 """python -m bert_jax VERB --config=FILE[:arg] --workdir=FOLDER [--config.section.key=value ...]"""
 
 import argparse
-import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from bert_jax import config as configs
-from bert_jax.errors import EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, Diverged, UserError
-
-DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+from bert_jax.command import exit_code
+from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 
 # Each verb imports what it needs when it runs: help and text tools answer at once, without waiting for jax.
 
@@ -129,25 +127,15 @@ def main(argv: list[str] | None = None) -> int:
         for option, settings in verb.options:
             sub.add_argument(option, **settings)
     args, rest = parser.parse_known_args(argv)
-    try:
-        unknown = [word for word in rest if not word.startswith("--config.")]
-        if unknown or (rest and not VERBS[args.verb].needs_config):
-            raise UserError(
-                "unknown argument", got=(unknown or rest)[0], expected="--config.section.key=value, or an option in --help"
-            )
-        config = configs.load(args.config, rest) if VERBS[args.verb].needs_config else None
-        return VERBS[args.verb].run(args, config)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except OSError as error:
-        if error.errno not in DISK_REFUSALS:
-            raise
-        print(f"error: the disk refuses: {error.strerror}\n  got:      {error.filename or args.workdir}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr)
-        return EXIT_DIVERGED
+    return exit_code(lambda: _run(args, rest))
+
+
+def _run(args: argparse.Namespace, overrides: list[str]) -> int:
+    verb = VERBS[args.verb]
+    unknown = [word for word in overrides if not word.startswith("--config.") or not verb.needs_config]
+    if unknown:
+        raise UserError("unknown argument", got=unknown[0], expected="--config.section.key=value, or an option in --help")
+    return verb.run(args, configs.load(args.config, overrides) if verb.needs_config else None)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Checkpoints: orbax behind one thin module, with our own checksum of every array.
 
 Orbax commits a step by renaming its folder, so that a killed save never looks finished. It does not notice flipped bits, and any
-folder with a number for a name counts as a step; both were seen. So each array's SHA-256 is kept in the checkpoint's own JSON,
-verified on restore, and a step that does not verify is passed over, aloud, for the one before.
+folder with a number for a name counts as a step; both were seen. So a step is sealed with the SHA-256 of each of its files just
+before it is committed, and counts only when sealed; and each array's SHA-256, taken before it is handed to orbax, is compared
+with the array that comes back. A step that does not verify is passed over, aloud, for the one before.
 """
 
+import errno
 import hashlib
+import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +19,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from bert_jax import config as configs
 from bert_jax.errors import UserError
 
+SEAL = "seal.json"  # in a step's folder: path of each file -> SHA-256
+TIMES = "_CHECKPOINT_METADATA"  # orbax notes the time of the commit in it afterwards; no array or fact of ours is there
 DISK_ERRORS = (OSError, ValueError)  # tensorstore reports a full disk as a ValueError
 
 
@@ -28,16 +35,22 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it also raises, traceback and all
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._folder = Path(folder).absolute()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            # runs when all is written, before the commit
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        )
         try:
-            self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
         except DISK_ERRORS as error:
             raise _unwritable(folder, error) from None
-        self._folder = Path(folder)
 
     def save(self, step: int, state: Any, facts: dict) -> None:
         """Starts a save; the arrays are on the host when this returns, so the caller may go on and change its own."""
         host = jax.tree.map(np.asarray, state)
+        self._refuse_a_full_disk(sum(array.nbytes for array in jax.tree.leaves(host)))
         record = {**facts, "checksums": checksums(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
         try:
@@ -86,7 +99,31 @@ class Checkpoints:
             )
         return None
 
+    def _refuse_a_full_disk(self, needed: int) -> None:
+        """Asks before writing: what orbax starts and cannot finish ends in the tracebacks of its threads."""
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise _unwritable(self._folder, OSError(errno.ENOSPC, f"No space left: {free:,} bytes free, {needed:,} needed"))
+
+    def _seal(self) -> None:
+        for folder in self._folder.glob("*.orbax-checkpoint-tmp*"):  # the save under way: there is one at a time
+            files = [path for path in folder.rglob("*") if path.is_file() and path.name != TIMES]
+            configs.write_json(folder / SEAL, {path.relative_to(folder).as_posix(): _file_hash(path) for path in files})
+
+    def _verify_seal(self, step: int) -> None:
+        folder = self._folder / str(step)
+        try:
+            sealed = json.loads((folder / SEAL).read_text())
+        except FileNotFoundError:
+            raise ValueError("it is not sealed: its save was not finished") from None
+        for name in sealed:
+            if not (folder / name).is_file():
+                raise ValueError(f"{name} is missing")
+            if _file_hash(folder / name) != sealed[name]:
+                raise ValueError(f"{name} has changed since it was written")
+
     def _read(self, step: int, like: Any, accept: Callable[[dict], None]) -> tuple[Any, dict]:
+        self._verify_seal(step)
         facts = dict(self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts)
         accept(facts)
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like)
@@ -117,6 +154,11 @@ def _checksum(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
     digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unwritable(folder: Path, error: OSError | ValueError) -> UserError:

@@ -1,6 +1,10 @@
 """Saved is saved: what comes back is verified, and a damaged checkpoint is passed over for the one before."""
 
+import hashlib
+import json
 import os
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,21 +60,59 @@ def flip(path):
     open(path, "wb").write(data)
 
 
+def swap(first, second):
+    os.rename(first, "swap")
+    os.rename(second, first)
+    os.rename("swap", second)
+
+
 DAMAGES = {
     "one flipped bit": lambda folder: flip(array_files(folder)[-1]),
+    "one flipped bit in the smallest file": lambda folder: flip(array_files(folder)[0]),
     "a truncated file": lambda folder: os.truncate(array_files(folder)[-1], 10),
     "a deleted file": lambda folder: os.remove(array_files(folder)[-1]),
+    "a file of the step before": lambda folder: swap(folder / "facts" / "metadata", folder.parent / "1" / "facts" / "metadata"),
+    "a seal that says something else": lambda folder: (folder / "seal.json").write_text('{"state/d": "0"}'),
+    "a seal that is no JSON": lambda folder: (folder / "seal.json").write_bytes(b"\xff"),
     "an emptied folder": lambda folder: [os.rename(folder, f"{folder}-away"), os.mkdir(folder)],
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_newest_is_named_and_passed_over(saved, damage):
+def test_a_damaged_newest_is_named_and_passed_over(saved, damage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if damage == "a file of the step before":
+        shutil.copytree(saved / "1", saved / "0")
     DAMAGES[damage](saved / "2")
     (step, state, _), said = restore(saved)
-    assert step == 1
+    assert step == (0 if damage == "a file of the step before" else 1)
     np.testing.assert_array_equal(state["w"], VALUES + 1)
-    assert len(said) == 1 and said[0].startswith("checkpoint step 2: ")
+    assert len(said) == 2 - step and said[0].startswith("checkpoint step 2: ")
+
+
+def test_a_save_that_was_not_sealed_does_not_count(saved):
+    os.remove(saved / "2" / "seal.json")
+    (step, _, _), said = restore(saved)
+    assert (step, said) == (1, ["checkpoint step 2: it is not sealed: its save was not finished; trying the one before"])
+
+
+def test_arrays_that_do_not_come_back_as_they_were_are_noticed_even_when_the_files_are_whole(saved):
+    facts = saved / "2" / "facts" / "metadata"
+    facts.write_text(facts.read_text().replace(checksums(tree(2))["['w']"], "0" * 64))
+    seal = saved / "2" / "seal.json"
+    sealed = json.loads(seal.read_text())
+    seal.write_text(json.dumps(sealed | {"facts/metadata": hashlib.sha256(facts.read_bytes()).hexdigest()}))
+    (step, _, _), said = restore(saved)
+    assert step == 1 and "checksum of ['w']" in said[0]
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(saved, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=20_000))
+    checkpoints = Checkpoints(saved, keep=5)
+    with pytest.raises(UserError, match="No space left: 20,000 bytes free, 20,004 needed"):
+        checkpoints.save(3, tree(3), {})
+    checkpoints.close()
+    assert sorted(os.listdir(saved)) == ["1", "2"]
 
 
 def test_after_walking_back_the_damaged_step_can_be_saved_again(saved):

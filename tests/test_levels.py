@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {
     "errors": -1,
     "batch": 0,
+    "command": 0,
     "config": 0,
     "hardware": 0,
     "text": 1,
@@ -45,7 +46,7 @@ ALLOWED_DOWN = {
     "tasks": {"data", "objectives", "metrics", "text"},
     "train": {"parallel", "checkpoint"},
 }
-WITHOUT_JAX = ("errors", "batch", "config", "hardware", "text", "data", "metrics", "__main__")
+WITHOUT_JAX = ("errors", "batch", "command", "config", "hardware", "text", "data", "metrics", "__main__")
 FILES = sorted(path for folder in ("bert_jax", "launch", "experiments") for path in (ROOT / folder).rglob("*.py"))
 
 
