@@ -24,6 +24,7 @@ from bert_jax.errors import UserError
 
 SEAL = "seal.json"  # in a step's folder: path of each file -> SHA-256
 TIMES = "_CHECKPOINT_METADATA"  # orbax notes the time of the commit in it afterwards; no array or fact of ours is there
+ROOM_FOR_COPIES = 16 * 2**20  # bytes: orbax writes its index and small arrays several times
 DISK_ERRORS = (OSError, ValueError)  # tensorstore reports a full disk as a ValueError
 
 
@@ -50,6 +51,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, facts: dict) -> None:
         """Starts a save; the arrays are on the host when this returns, so the caller may go on and change its own."""
         host = jax.tree.map(np.asarray, state)
+        self.wait()
         self._refuse_a_full_disk(sum(array.nbytes for array in jax.tree.leaves(host)))
         record = {**facts, "checksums": checksums(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
@@ -101,6 +103,7 @@ class Checkpoints:
 
     def _refuse_a_full_disk(self, needed: int) -> None:
         """Asks before writing: what orbax starts and cannot finish ends in the tracebacks of its threads."""
+        needed += ROOM_FOR_COPIES
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise _unwritable(self._folder, OSError(errno.ENOSPC, f"No space left: {free:,} bytes free, {needed:,} needed"))

@@ -107,9 +107,9 @@ def test_arrays_that_do_not_come_back_as_they_were_are_noticed_even_when_the_fil
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(saved, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=20_000))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=40_000))
     checkpoints = Checkpoints(saved, keep=5)
-    with pytest.raises(UserError, match="No space left: 20,000 bytes free, 20,004 needed"):
+    with pytest.raises(UserError, match="No space left: 40,000 bytes free, 16,797,220 needed"):
         checkpoints.save(3, tree(3), {})
     checkpoints.close()
     assert sorted(os.listdir(saved)) == ["1", "2"]

@@ -157,7 +157,7 @@ def test_what_the_checkpoint_says_is_what_it_holds(unbroken):
 def test_a_disk_that_fills_up_during_training_keeps_the_last_checkpoint(corpus, tmp_path, capsys):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=18m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("no right to mount a small file system")
     try:
         command = [
@@ -168,7 +168,8 @@ def test_a_disk_that_fills_up_during_training_keeps_the_last_checkpoint(corpus, 
         ]
         command += ["--config.train.keep_checkpoints=50", "--config.train.num_train_steps=40"]
         assert main(command) == 2
-        assert "No space left" in capsys.readouterr().err
+        shown = capsys.readouterr().err
+        assert "No space left" in shown and "Traceback" not in shown
         kept = run.open_trained(disk / "W").step
         assert kept >= 1
     finally:
