@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from bert_jax import config as configs
 from bert_jax.errors import UserError
@@ -28,8 +29,11 @@ ROOM_FOR_COPIES = 16 * 2**20  # bytes: orbax writes its index and small arrays s
 DISK_ERRORS = (OSError, ValueError)  # tensorstore reports a full disk as a ValueError
 
 
+_LOWEST_LOSS = BestN(get_metric_fn=lambda metrics: -metrics["loss"], n=1, keep_checkpoints_without_metrics=False)
+
+
 class Checkpoints:
-    """The checkpoints/ folder of a run.
+    """The checkpoints/ folder of a run: the newest `keep`, and the one with the lowest held-out loss among those that have one.
 
     A checkpoint is (state, facts): a pytree of arrays, and JSON about it (data position, vocabulary hash, ...).
     """
@@ -37,8 +41,9 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it also raises, traceback and all
         self._folder = Path(folder).absolute()
+        self._damaged: set[int] = set()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), _LOWEST_LOSS]),
             cleanup_tmp_directories=True,
             # runs when all is written, before the commit
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -48,15 +53,19 @@ class Checkpoints:
         except DISK_ERRORS as error:
             raise _unwritable(folder, error) from None
 
-    def save(self, step: int, state: Any, facts: dict) -> None:
+    def save(self, step: int, state: Any, facts: dict, *, held_out_loss: float | None = None) -> None:
         """Starts a save; the arrays are on the host when this returns, so the caller may go on and change its own."""
         host = jax.tree.map(np.asarray, state)
         self.wait()
         self._refuse_a_full_disk(sum(array.nbytes for array in jax.tree.leaves(host)))
         record = {**facts, "checksums": checksums(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
+        for damaged in self._damaged:  # only now: who reads deletes nothing; kept, it would count among the newest
+            self._manager.delete(damaged)
+        self._damaged.clear()
+        metrics = {"loss": held_out_loss} if held_out_loss is not None and np.isfinite(held_out_loss) else None
         try:
-            self._manager.save(step, args=items, force=True)
+            self._manager.save(step, args=items, metrics=metrics, force=True)
         except DISK_ERRORS as error:
             raise _unwritable(self._folder, error) from None
 
@@ -67,30 +76,38 @@ class Checkpoints:
         except DISK_ERRORS as error:
             raise _unwritable(self._folder, error) from None
 
-    def restore(self, like: Any, *, say: Callable[[str], None], accept: Callable[[dict], None] = lambda facts: None):
+    def restore(
+        self,
+        like: Any,
+        *,
+        say: Callable[[str], None],
+        accept: Callable[[dict], None] = lambda facts: None,
+        at_most: int | None = None,
+    ):
         """The newest checkpoint whose every array verifies, as (step, state on the host, facts); None if there is none at all.
 
         Args:
             like: a pytree with the structure, shapes and dtypes expected.
             say: told of each checkpoint that is passed over, and why.
             accept: raises UserError when the facts show that the checkpoint is not of this run.
+            at_most: look only at checkpoints of this step and before.
 
         Raises:
             UserError: there are checkpoints, but not one of them can be used.
         """
         failures = []
         for step in sorted(self._manager.all_steps(), reverse=True):
+            if at_most is not None and step > at_most:
+                continue
             try:
                 state, facts = self._read(step, like, accept)
             except UserError:
                 raise
             except Exception as error:  # orbax raises many kinds for a damaged folder; each means the same here
                 failures.append(f"step {step}: {str(error).splitlines()[0][:200]}")
+                self._damaged.add(step)
                 say(f"checkpoint {failures[-1]}; trying the one before")
                 continue
-            for failed in sorted(self._manager.all_steps(), reverse=True):
-                if failed > step:
-                    self._manager.delete(failed)
             return step, state, facts
         if failures:
             raise UserError(

@@ -34,9 +34,11 @@ def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict |
         UserError: absent or broken data, no pretrained model, or a workdir that holds another run.
     """
     workdir = Path(workdir)
-    workdirs.open_for(config, workdir)
-    if done := workdirs.finished(workdir):
-        return done
+    with workdirs.opened(config, workdir):
+        return workdirs.finished(workdir) or _finetune(config, workdir, quiet, say)
+
+
+def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     train_examples, dev_examples = read_examples(config)
     if not config.init_checkpoint:
         raise UserError("init_checkpoint is empty", expected="--config.init_checkpoint=FOLDER, the workdir of a pretraining run")

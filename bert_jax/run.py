@@ -31,7 +31,11 @@ PROGRESS_SECONDS = 10.0
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
     """The whole job: vocabulary and store where they are missing, training from where it stood, report. True when finished."""
     workdir = Path(workdir)
-    workdirs.open_for(config, workdir)
+    with workdirs.opened(config, workdir):
+        return _train(config, workdir, quiet, say)
+
+
+def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bool:
     rows, plans, fit_config = loader_config(config), workdir / "plans", FitConfig(**config.train)
     tokenizer, text = open_data(config, workdir, say=say)
     objective = build_objective(config, tokenizer.size)

@@ -4,12 +4,15 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import jax
 
 from bert_jax import config as configs
+from bert_jax.data.files import locked
 from bert_jax.errors import UserError
 
 # What may differ between a run and its continuation: none of it changes what an example or an update is.
@@ -39,13 +42,21 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def open_for(config, workdir: Path) -> None:
-    """Makes the folder, or checks that the run in it is this one.
+@contextmanager
+def opened(config, workdir: Path) -> Iterator[None]:
+    """Makes the folder, or checks that the run in it is this one, and holds it for this process alone.
 
     Raises:
-        UserError: it cannot be made, or it holds a run whose config differs in more than MAY_CHANGE; the difference is shown.
+        UserError: it cannot be made, another process trains in it, or it holds a run whose config differs in more than
+            MAY_CHANGE; the difference is shown.
     """
     make_folder(workdir)
+    with locked(workdir, "this run is being trained"):
+        _check_config(config, workdir)
+        yield
+
+
+def _check_config(config, workdir: Path) -> None:
     saved = read_config(workdir)
     changed = configs.difference(saved, config.to_dict()) if saved else []
     refused = [f"{key}: {before!r} -> {now!r}" for key, before, now in changed if key not in MAY_CHANGE]

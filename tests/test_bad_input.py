@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from tests import tiny
 
@@ -161,3 +162,11 @@ def test_help_answers_without_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0 and "pretrain" in done.stdout
+
+
+def test_a_second_run_in_one_workdir_is_refused_while_the_first_one_lives(fails, corpus, tmp_path):
+    config = tiny.config(corpus)
+    with workdirs.opened(config, tmp_path / "W"):
+        assert "being trained by another process" in fails("train", *tiny.arguments(corpus))
+    with workdirs.opened(config, tmp_path / "W"):
+        assert not list((tmp_path / "W").iterdir())

@@ -126,6 +126,34 @@ def test_after_walking_back_the_damaged_step_can_be_saved_again(saved):
     assert (step, said) == (2, [])
 
 
+def test_who_only_reads_deletes_nothing(saved):
+    flip(array_files(saved / "2")[-1])
+    restore(saved)
+    assert sorted(os.listdir(saved)) == ["1", "2"]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_newest_and_the_best_are_kept(tmp_path, keep):
+    checkpoints = Checkpoints(tmp_path / "c", keep=keep)
+    for step, loss in enumerate((3.0, 1.0, None, 2.0, float("nan"), None), start=1):
+        checkpoints.save(step, tree(step), {}, held_out_loss=loss)
+    checkpoints.wait()
+    checkpoints.close()
+    assert sorted(os.listdir(tmp_path / "c")) == ["2", *"56"[-keep:]]
+    (step, _, _), said = restore(tmp_path / "c", at_most=4)
+    assert (step, said) == (2, [])
+
+
+def test_a_damaged_newest_never_pushes_out_a_good_one(saved):
+    flip(array_files(saved / "2")[-1])
+    checkpoints = Checkpoints(saved, keep=1)
+    checkpoints.restore(tree(0), say=lambda line: None)
+    checkpoints.save(2, tree(2), {})
+    checkpoints.close()
+    (step, _, _), said = restore(saved)
+    assert (step, said) == (2, [])
+
+
 def test_when_nothing_is_usable_it_says_so_and_starts_nothing(saved):
     for step in "12":
         flip(array_files(saved / step)[-1])

@@ -25,7 +25,7 @@ def new_folder(folder: Path, what: str) -> Iterator[Path]:
             `what` names the thing in the message.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
-    with disk_errors(folder, what), _locked(temporary, what):
+    with disk_errors(folder, what), locked(temporary, f"{what} is being written"):
         try:
             _clear(temporary)
             yield temporary
@@ -40,7 +40,9 @@ def new_folder(folder: Path, what: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path, what: str) -> Iterator[None]:
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Holds the folder, made if it is absent, for this process alone. `what` begins the message to the second one: "... by
+    another process"."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -48,7 +50,7 @@ def _locked(folder: Path, what: str) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         fix = "wait for it, or use another folder"
-        raise UserError(f"{what} is being written by another process", got=folder, fix=fix) from error
+        raise UserError(f"{what} by another process", got=folder, fix=fix) from error
     finally:
         os.close(lock)
 

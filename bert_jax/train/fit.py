@@ -128,18 +128,20 @@ class _Loop:
                 pending = None
             if evaluates or saves:
                 with clock.paused():
-                    if evaluates:
-                        metrics = evaluate(self.objective, self.layout, state.params, self.eval_batches())
-                        self.watch.write("held_out", step, metrics)
+                    loss = self._evaluate(step, state.params) if evaluates else None
                     if saves:
                         self.watch.flush()
-                        self.checkpoints.save(
-                            step, self.layout.single(state), {**self.facts, "rows_consumed": step * cfg.train_batch_size}
-                        )
+                        facts = {**self.facts, "rows_consumed": step * cfg.train_batch_size}
+                        self.checkpoints.save(step, self.layout.single(state), facts, held_out_loss=loss)
             if stop.asked:
                 break
         self.checkpoints.wait()
         return Finished(step, self.layout.single(state.params), complete=step == cfg.num_train_steps)
+
+    def _evaluate(self, step: int, params) -> float:
+        metrics = evaluate(self.objective, self.layout, params, self.eval_batches())
+        self.watch.write("held_out", step, metrics)
+        return metrics["loss"]
 
     def _log(self, step: int, window: dict, clock: Clock) -> None:
         window = jax.tree.map(float, self.layout.single(window))

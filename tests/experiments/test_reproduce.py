@@ -22,8 +22,8 @@ def started(monkeypatch):
     def start(config, folder: Path) -> bool:
         name = f"{folder.parent.name}/{folder.name}"
         folders.append(name)
-        workdirs.open_for(config, folder)
-        workdirs.write_config(config, folder, {})
+        with workdirs.opened(config, folder):
+            workdirs.write_config(config, folder, {})
         if name in stops:
             stops.remove(name)
             return False
