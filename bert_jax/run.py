@@ -46,6 +46,10 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     def eval_batches():
         return loader.evaluation_batches(text.held_out, tokenizer, rows, plans, config.data.num_eval_rows)
 
+    def accept(saved: dict) -> None:
+        workdirs.same_vocabulary(saved, tokenizer)
+        workdirs.same_store(saved, text.content_hash)
+
     facts = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
     workdirs.write_config(config, workdir, facts | {"source": text.manifest["source"]})
     say(
@@ -62,7 +66,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         workdir,
         seed=config.seed,
         facts=facts,
-        accept=lambda saved: workdirs.same_vocabulary(saved, tokenizer),
+        accept=accept,
         quiet=quiet,
     )
     if not ended.complete:

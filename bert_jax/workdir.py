@@ -117,6 +117,17 @@ def same_vocabulary(facts: dict, tokenizer) -> None:
         )
 
 
+def same_store(facts: dict, content_hash: str) -> None:
+    """Raises UserError unless the checkpoint with these facts was trained on the token store with this hash."""
+    if facts["store"] != content_hash:
+        raise UserError(
+            "the token store is not the one that the checkpoint was trained on",
+            got=f"store {content_hash[:12]}",
+            expected=f"store {facts['store'][:12]}",
+            fix="put the original store back, or train in a new workdir",
+        )
+
+
 def _read_json(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -15,16 +15,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
+from bert_jax import run
 from bert_jax.config import write_json
 from bert_jax.errors import EXIT_USER_ERROR, UserError
-from bert_jax.train.watch import read_metrics
+from bert_jax.parallel.step import init_state
+from experiments import faults
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "benchmarks" / "results"
-CLOCK = ("tokens_per_second", "data_wait_fraction")
-KILLS = 5
+KILLS, MANY_KILLS, FAULTS = 5, 100, 1000
+SMALL = {  # a run whose lives are short, over a vocabulary and a store made once
+    "model.hidden_size": 32,
+    "model.intermediate_size": 64,
+    "data.num_eval_rows": 200,
+    "train.num_train_steps": 1000,
+    "train.log_every_steps": 7,
+    "train.eval_every_steps": 50,
+    "train.save_every_steps": 5,
+    "train.keep_checkpoints": 3,
+}
 
 
 def quickstart(scratch: Path) -> dict:
@@ -60,12 +72,12 @@ def kills(scratch: Path) -> dict:
         if process.poll() is None:
             process.kill()
             process.wait()
-            survived.append({"after_seconds": round(seconds, 1), "newest_checkpoint": _newest(scratch / "killed")})
+            survived.append({"after_seconds": round(seconds, 1), "newest_checkpoint": faults.newest(scratch / "killed")})
         else:
             shutil.rmtree(scratch / "killed")  # it finished first: these kills prove nothing about the end
             survived = []
     _timed(_train(scratch / "killed"))
-    ours, reference = _outcome(scratch / "killed"), _outcome(scratch / "unbroken")
+    ours, reference = faults.outcome(scratch / "killed"), faults.outcome(scratch / "unbroken")
     return {
         "kills": survived,
         "metrics_equal": ours[0] == reference[0],
@@ -73,6 +85,43 @@ def kills(scratch: Path) -> dict:
         "records": len(reference[0]),
         "arrays": len(reference[1]),
     }
+
+
+def many_kills(scratch: Path) -> dict:
+    """A small run SIGKILLed a hundred times, many of them in saves, against the unbroken one, bit for bit."""
+    _small_run(scratch / "unbroken", scratch)
+    command = _small(scratch / "killed", scratch)
+    kills = faults.train_with_kills(
+        command, scratch / "killed", kills=MANY_KILLS, steps=int(0.9 * SMALL["train.num_train_steps"]), seed=int(time.time())
+    )
+    ours, reference = faults.outcome(scratch / "killed"), faults.outcome(scratch / "unbroken")
+    return {
+        "kills": len(kills),
+        "when": Counter(kill["when"] for kill in kills),
+        "metrics_equal": ours[0] == reference[0],
+        "state_bitwise_equal": ours[1] == reference[1],
+        "records": len(reference[0]),
+        "arrays": len(reference[1]),
+    }
+
+
+def injected_faults(scratch: Path) -> dict:
+    """A thousand damages to checkpoint and store files: bits flipped, files truncated, deleted, swapped, steps emptied."""
+    workdir = scratch / "run"
+    _small_run(workdir, scratch)
+    trained = run.open_trained(workdir)
+    like = init_state(trained.objective, run.build_optimizer(trained.config)[0], 0)
+    draw, unnoticed, kinds = random.Random(int(time.time())), [], Counter()
+    for number in range(FAULTS):
+        of_checkpoint = number % 2 == 0
+        source = workdir / "checkpoints" if of_checkpoint else scratch / "first" / "store"
+        copy = shutil.copytree(source, scratch / "damaged")
+        damage = faults.damage_checkpoint if of_checkpoint else faults.damage_store
+        what, noticed = damage(copy, like if of_checkpoint else trained.tokenizer, draw)
+        kinds[f"{'checkpoint' if of_checkpoint else 'store'} {what.split(':')[0]}"] += 1
+        unnoticed += [] if noticed else [what]
+        shutil.rmtree(copy)
+    return {"injected": FAULTS, "noticed_and_named": FAULTS - len(unnoticed), "unnoticed": unnoticed, "kinds": kinds}
 
 
 def own_text(scratch: Path) -> dict:
@@ -96,11 +145,28 @@ def own_text(scratch: Path) -> dict:
     }
 
 
-PROOFS = {"quickstart": quickstart, "kills": kills, "own_text": own_text}
+PROOFS = {
+    "quickstart": quickstart,
+    "kills": kills,
+    "many_kills": many_kills,
+    "injected_faults": injected_faults,
+    "own_text": own_text,
+}
 
 
 def _train(workdir: Path) -> list[str]:
     return [sys.executable, "-m", "bert_jax", "train", "--config=configs/quickstart.py", f"--workdir={workdir}"]
+
+
+def _small(workdir: Path, scratch: Path) -> list[str]:
+    data = {"text.vocab_file": scratch / "first" / "vocab.txt", "data.store": scratch / "first" / "store"}
+    return [*_train(workdir), *(f"--config.{key}={value}" for key, value in (SMALL | data).items())]
+
+
+def _small_run(workdir: Path, scratch: Path) -> None:
+    for verb in ("vocab", "prepare"):
+        _timed([sys.executable, "-m", "bert_jax", verb, "--config=configs/quickstart.py", f"--workdir={scratch / 'first'}"])
+    _timed(_small(workdir, scratch))
 
 
 def _timed(command: list[str], **options) -> tuple[float, str]:
@@ -110,17 +176,6 @@ def _timed(command: list[str], **options) -> tuple[float, str]:
         raise RuntimeError(f"{' '.join(map(str, command))} exited with {done.returncode}:\n{done.stdout[-3000:]}")
     print(done.stdout, flush=True)
     return round(time.time() - before, 1), done.stdout
-
-
-def _newest(workdir: Path) -> int:
-    return max((int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()), default=0)
-
-
-def _outcome(workdir: Path) -> tuple[list[dict], dict]:
-    """(metrics without those of the clock, SHA-256 of each array of the final state)."""
-    records = [{key: value for key, value in record.items() if key not in CLOCK} for record in read_metrics(workdir)]
-    facts = json.loads((workdir / "checkpoints" / str(_newest(workdir)) / "facts" / "metadata").read_text())
-    return records, facts["checksums"]
 
 
 def main(names: list[str]) -> int:

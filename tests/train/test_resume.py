@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.checkpoint import Checkpoints, checksums
 from bert_jax.config import flatten
+from bert_jax.errors import UserError
 from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
 from tests import tiny
@@ -152,6 +154,18 @@ def test_what_the_checkpoint_says_is_what_it_holds(unbroken):
     _, recorded = result_of(unbroken)
     found = {name.replace("['", ".params['", 1): value for name, value in checksums(trained.params).items()}
     assert trained.step == 12 and found.items() <= recorded.items()
+
+
+def test_a_run_does_not_go_on_with_another_store(corpus, unbroken, tmp_path, capsys):
+    shutil.copytree(unbroken, tmp_path / "W")
+    shutil.rmtree(tmp_path / "W" / "store")
+    original = corpus.read_text()
+    corpus.write_text(original + "\none more document .\nwith two sentences .\n")
+    try:
+        with pytest.raises(UserError, match="the token store is not the one that the checkpoint was trained on"):
+            run.train(tiny.config(corpus, train__num_train_steps=14), tmp_path / "W", quiet=True)
+    finally:
+        corpus.write_text(original)
 
 
 def test_a_disk_that_fills_up_during_training_keeps_the_last_checkpoint(corpus, tmp_path, capsys):
