@@ -62,47 +62,22 @@ def quickstart(scratch: Path) -> dict:
 
 def kills(scratch: Path) -> dict:
     """The quickstart, SIGKILLed at random instants, against the unbroken one: metrics and parameters compared bit for bit."""
-    unbroken_seconds, _ = _timed(_train(scratch / "unbroken"))
-    instants = random.Random(int(time.time()))
-    survived = []
-    while len(survived) < KILLS:
-        seconds = instants.uniform(1, unbroken_seconds / 2)
-        process = subprocess.Popen(_train(scratch / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-            survived.append({"after_seconds": round(seconds, 1), "newest_checkpoint": faults.newest(scratch / "killed")})
-        else:
-            shutil.rmtree(scratch / "killed")  # it finished first: these kills prove nothing about the end
-            survived = []
-    _timed(_train(scratch / "killed"))
-    ours, reference = faults.outcome(scratch / "killed"), faults.outcome(scratch / "unbroken")
-    return {
-        "kills": survived,
-        "metrics_equal": ours[0] == reference[0],
-        "state_bitwise_equal": ours[1] == reference[1],
-        "records": len(reference[0]),
-        "arrays": len(reference[1]),
-    }
+    _timed(_train(scratch / "unbroken"))
+    steps = json.loads((scratch / "unbroken" / "result.json").read_text())["step"]
+    done = faults.train_with_kills(
+        _train(scratch / "killed"), scratch / "killed", kills=KILLS, steps=int(0.9 * steps), seed=int(time.time())
+    )
+    return {"kills": done, **_compared(scratch)}
 
 
 def many_kills(scratch: Path) -> dict:
     """A small run SIGKILLed a hundred times, many of them in saves, against the unbroken one, bit for bit."""
     _small_run(scratch / "unbroken", scratch)
     command = _small(scratch / "killed", scratch)
-    kills = faults.train_with_kills(
+    done = faults.train_with_kills(
         command, scratch / "killed", kills=MANY_KILLS, steps=int(0.9 * SMALL["train.num_train_steps"]), seed=int(time.time())
     )
-    ours, reference = faults.outcome(scratch / "killed"), faults.outcome(scratch / "unbroken")
-    return {
-        "kills": len(kills),
-        "when": Counter(kill["when"] for kill in kills),
-        "metrics_equal": ours[0] == reference[0],
-        "state_bitwise_equal": ours[1] == reference[1],
-        "records": len(reference[0]),
-        "arrays": len(reference[1]),
-    }
+    return {"kills": len(done), "when": Counter(kill["when"] for kill in done), **_compared(scratch)}
 
 
 def injected_faults(scratch: Path) -> dict:
@@ -156,6 +131,16 @@ PROOFS = {
 
 def _train(workdir: Path) -> list[str]:
     return [sys.executable, "-m", "bert_jax", "train", "--config=configs/quickstart.py", f"--workdir={workdir}"]
+
+
+def _compared(scratch: Path) -> dict:
+    ours, reference = faults.outcome(scratch / "killed"), faults.outcome(scratch / "unbroken")
+    return {
+        "metrics_equal": ours[0] == reference[0],
+        "state_bitwise_equal": ours[1] == reference[1],
+        "records": len(reference[0]),
+        "arrays": len(reference[1]),
+    }
 
 
 def _small(workdir: Path, scratch: Path) -> list[str]:

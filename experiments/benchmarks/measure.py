@@ -1,0 +1,76 @@
+"""What every benchmark shares: interleaved rounds, medians with their spread, a file of figures with the machine beside them."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bert_jax.config import write_json
+from bert_jax.errors import UserError
+
+RESULTS = Path(__file__).resolve().parent / "results"
+MAX_SPREAD = 0.10
+
+
+class Measured(NamedTuple):
+    """Of the values of all rounds: the median, and the distance between the quartiles over the median."""
+
+    median: float
+    spread: float
+
+
+def summarise(values: list[float]) -> Measured:
+    middle = statistics.median(values)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else (middle, middle, middle)
+    return Measured(middle, (high - low) / middle)
+
+
+def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Each contender measured once a round, A B A B ...: what slows the machine for a while slows them alike.
+
+    The order turns round by round, so that none always follows the same one."""
+    values: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            values[name].append(contenders[name]())
+    return values
+
+
+def ratios(values: dict[str, list[float]], of: str, to: str) -> Measured:
+    """of / to within each round, then the median over the rounds."""
+    return summarise([a / b for a, b in zip(values[of], values[to])])
+
+
+def write(name: str, figures: dict, *, spread: float) -> None:
+    """Writes results/NAME.json.
+
+    Raises:
+        UserError: the spread is over 10%: the machine was not quiet, and the figures are not worth keeping.
+    """
+    if spread > MAX_SPREAD:
+        raise UserError(
+            "the rounds differ too much to be kept",
+            got=f"a spread of {spread:.0%} of the median",
+            expected=f"at most {MAX_SPREAD:.0%}",
+            fix="let nothing else run on the machine and measure again",
+        )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    record = {"figures": figures, "machine": machine(), "date": time.strftime("%Y-%m-%d")}
+    write_json(RESULTS / f"{name}.json", record)
+
+
+def machine() -> dict:
+    """Where a figure was measured."""
+    return {"python": platform.python_version(), "cpus": os.cpu_count(), "cpu": _cpu_name(), "load_at_end": os.getloadavg()[0]}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -1,0 +1,230 @@
+"""The training step against Hugging Face's BertForPreTraining in torch, side by side on the same work.
+
+    python -m experiments.benchmarks.train_step 4x256
+    python -m experiments.benchmarks.train_step 12x768
+
+The same weights, batches, dropout, optimiser (Adam with decoupled decay, gradient clipping) and threads for all. First the
+losses without dropout are compared: a race between different work is void. Then each contender, a process of its own, trains a
+few steps in turn, round after round. Needs the parity extra.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from experiments.benchmarks import measure
+
+# Layers x width -> rows of the batch, steps of a turn.
+CASES = {"4x256": (4, 256, 32, 6), "12x768": (12, 768, 16, 2)}
+LENGTH, PREDICTIONS, VOCABULARY, DROPOUT, RATE, DECAY = 128, 20, 30522, 0.1, 1e-4, 0.01
+CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
+    "ours float32": ("jax", "float32"),
+    "ours bfloat16 operands": ("jax", "bfloat16"),
+    "torch float32": ("torch", "float32"),
+    "torch bfloat16 autocast": ("torch", "bfloat16"),
+}
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-3}  # of the loss, relative
+
+
+def sizes(case: str) -> dict:
+    layers, width, _, _ = CASES[case]
+    return {
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": width // 64,
+        "intermediate_size": 4 * width,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 512,
+        "hidden_dropout_prob": DROPOUT,
+        "attention_probs_dropout_prob": DROPOUT,
+    }
+
+
+def make_batch(rows: int, seed: int) -> dict[str, np.ndarray]:
+    """Full rows of random pieces: the step takes the same time whatever they are."""
+    draw = np.random.default_rng(seed)
+    positions = np.sort(np.argsort(draw.random((rows, LENGTH)), axis=1)[:, :PREDICTIONS], axis=1)
+    return {
+        "input_ids": draw.integers(5, VOCABULARY, (rows, LENGTH), dtype=np.int32),
+        "input_mask": np.ones((rows, LENGTH), np.int32),
+        "segment_ids": np.repeat(np.arange(LENGTH)[None] >= LENGTH // 2, rows, axis=0).astype(np.int32),
+        "masked_lm_positions": positions.astype(np.int32),
+        "masked_lm_ids": draw.integers(5, VOCABULARY, (rows, PREDICTIONS), dtype=np.int32),
+        "masked_lm_weights": np.ones((rows, PREDICTIONS), np.float32),
+        "next_sentence_labels": draw.integers(0, 2, rows, dtype=np.int32),
+        "next_sentence_weights": np.ones(rows, np.float32),
+    }
+
+
+def torch_model(case: str):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    return transformers.BertForPreTraining(transformers.BertConfig(attn_implementation="sdpa", **sizes(case)))
+
+
+def torch_contender(case: str, dtype: str, weights: Path):
+    """(loss without dropout, function that trains so many steps)."""
+    import torch
+
+    model = torch_model(case)
+    rows = CASES[case][2]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY, eps=1e-6, fused=True)
+
+    def loss_of(batch):
+        labels = np.full((rows, LENGTH), -100)
+        np.put_along_axis(labels, batch["masked_lm_positions"].astype(np.int64), batch["masked_lm_ids"], axis=1)
+        long = {name: torch.from_numpy(array.astype(np.int64)) for name, array in batch.items() if array.dtype == np.int32}
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+            return model(
+                input_ids=long["input_ids"],
+                attention_mask=long["input_mask"],
+                token_type_ids=long["segment_ids"],
+                labels=torch.from_numpy(labels),
+                next_sentence_label=long["next_sentence_labels"],
+            ).loss
+
+    def train(steps: int) -> None:
+        model.train()
+        for step in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(make_batch(rows, step)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    model.eval()
+    with torch.no_grad():
+        return float(loss_of(make_batch(rows, 0))), train
+
+
+def our_contender(case: str, dtype: str, weights: Path):
+    """(loss without dropout, function that trains so many steps)."""
+    import jax
+    from bert_jax.optim.optimizers import adamw
+
+    from bert_jax.interop.names import from_huggingface
+    from bert_jax.models.encoder import EncoderConfig
+    from bert_jax.objectives.pretrain import bert
+    from bert_jax.parallel.layout import make_layout
+    from bert_jax.parallel.step import init_state
+    from bert_jax.train.evaluate import evaluate
+
+    rows = CASES[case][2]
+    objective = bert(EncoderConfig(**sizes(case), matmul_dtype=dtype))
+    optimizer = adamw(lambda step: RATE, weight_decay=DECAY, eps=1e-6, clip=1.0)
+    layout = make_layout("jit", objective, optimizer, seed=0, batch_size=rows)
+    state = init_state(objective, optimizer, 0)
+    with np.load(weights, allow_pickle=False) as tensors:
+        state = layout.place_state(state._replace(params=from_huggingface(tensors, state.params)))
+    first = evaluate(objective, layout, state.params, [make_batch(rows, 0)])["loss"]
+
+    def train(steps: int) -> None:
+        nonlocal state
+        for step in range(steps):
+            state = layout.train_step(state, layout.place_batch(make_batch(rows, step)))
+        jax.block_until_ready(state)
+
+    return first, train
+
+
+FRAMEWORKS = {"jax": our_contender, "torch": torch_contender}
+
+
+def serve(case: str, contender: str, weights: Path) -> None:
+    """The process of one contender: says its first loss, then trains as often as it is asked to on standard input."""
+    framework, dtype = CONTENDERS[contender]
+    first, train = FRAMEWORKS[framework](case, dtype, weights)
+    train(1)  # compiles; and torch allocates
+    print(json.dumps({"loss": first}), flush=True)
+    for line in sys.stdin:
+        before = time.perf_counter()
+        train(int(line))
+        seconds = time.perf_counter() - before
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+class Process:
+    """A contender at work in a process of its own."""
+
+    def __init__(self, case: str, contender: str, weights: Path):
+        command = [sys.executable, "-m", __spec__.name, case, "--contender", contender, "--weights", str(weights)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.loss = self._answer()["loss"]
+        self.peak_bytes = 0
+
+    def seconds(self, steps: int) -> float:
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        answer = self._answer()
+        self.peak_bytes = answer["peak_bytes"]
+        return answer["seconds"]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
+        return json.loads(line)
+
+
+def race(case: str, rounds: int) -> dict:
+    """Tokens per second of each contender, our ratios to torch and the peak memory of each process."""
+    _, _, rows, steps = CASES[case]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.npz"
+        np.savez(weights, **{name: tensor.detach().numpy() for name, tensor in torch_model(case).named_parameters()})
+        processes = {name: Process(case, name, weights) for name in CONTENDERS}
+        reference = processes["torch float32"].loss
+        for name, process in processes.items():
+            tolerance = TOLERANCE[CONTENDERS[name][1]]
+            if abs(process.loss - reference) > tolerance * reference:
+                raise RuntimeError(f"{name} computes another loss, {process.loss} instead of {reference}: no race")
+        seconds = measure.interleaved({name: lambda p=process: p.seconds(steps) for name, process in processes.items()}, rounds)
+        for process in processes.values():
+            process.close()
+    speeds = {name: [rows * LENGTH * steps / value for value in values] for name, values in seconds.items()}
+    summaries = {name: measure.summarise(values) for name, values in speeds.items()}
+    best_torch = max(("torch float32", "torch bfloat16 autocast"), key=lambda name: summaries[name].median)
+    best_ours = max(("ours float32", "ours bfloat16 operands"), key=lambda name: summaries[name].median)
+    return {
+        "case": f"{case}, {rows} rows of {LENGTH} tokens, {PREDICTIONS} predictions, dropout {DROPOUT}",
+        "tokens_per_second": {name: round(summary.median) for name, summary in summaries.items()},
+        "spread": {name: round(summary.spread, 3) for name, summary in summaries.items()},
+        "ours_float32_to_torch_float32": round(measure.ratios(speeds, "ours float32", "torch float32").median, 2),
+        "our_best_to_torch_float32": round(measure.ratios(speeds, best_ours, "torch float32").median, 2),
+        "our_best_to_best_torch": round(measure.ratios(speeds, best_ours, best_torch).median, 2),
+        "losses": {name: process.loss for name, process in processes.items()},
+        "peak_gigabytes": {name: round(process.peak_bytes / 1e9, 2) for name, process in processes.items()},
+    }
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.contender:
+        serve(args.case, args.contender, args.weights)
+        return 0
+    figures = race(args.case, args.rounds)
+    print(json.dumps(figures, indent=2))
+    measure.write(f"train_step_{args.case}", figures, spread=max(figures["spread"].values()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
