@@ -172,9 +172,13 @@ def _pmap_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: in
         return jax.ShapeDtypeStruct((len(devices), rows.shape[0] // len(devices), *rows.shape[1:]), rows.dtype)
 
     local = [device for device in devices if device.process_index == jax.process_index()]
+    mesh = jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
+    on_each = NamedSharding(mesh, PartitionSpec("data"))  # as pmap gives its results: other places would be compiled for anew
     step = make_train_step(objective, optimizer, seed, reduce, lambda: jax.lax.axis_index("data"), accumulate)
     return Layout(
-        place_state=lambda state: jax.tree.map(lambda x: np.broadcast_to(x, (len(local), *np.shape(x))), state),
+        place_state=lambda state: jax.tree.map(
+            lambda x: jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), on_each), state
+        ),
         place_batch=lambda batch: jax.tree.map(lambda rows: rows.reshape(len(local), -1, *rows.shape[1:]), batch),
         train_step=jax.pmap(step, axis_name="data", devices=devices, donate_argnums=0),
         eval_step=jax.pmap(make_eval_step(objective, reduce), axis_name="data", devices=devices),
