@@ -16,7 +16,7 @@ from bert_jax.metrics.classification import accuracy
 from bert_jax.objectives.classify import classify
 from bert_jax.objectives.objective import Objective
 from bert_jax.optim import schedules
-from bert_jax.optim.bert_adam import bert_adam
+from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel.layout import make_layout
 from bert_jax.tasks import glue
 from bert_jax.train.fit import FitConfig, fit
@@ -50,7 +50,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     fit_config = _fit_config(config, len(train_examples))
     size, steps = fit_config.train_batch_size, fit_config.num_train_steps
     schedule = schedules.bert(config.optim.learning_rate, int(config.optim.warmup_proportion * steps), steps)
-    optimizer = bert_adam(schedule, weight_decay=config.optim.weight_decay)
+    optimizer = make_optimizer(schedule, weight_decay=config.optim.weight_decay)
     workdirs.write_config(
         config, workdir, {"vocabulary": trained.tokenizer.content_hash, "pretrained": str(config.init_checkpoint)}
     )

@@ -1,7 +1,9 @@
 """The wiring: from a config to text, data, model, objective, optimiser and layout, and then to fit."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +17,10 @@ from bert_jax.data.report import Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import pretrain
-from bert_jax.optim import schedules
-from bert_jax.optim.bert_adam import bert_adam
-from bert_jax.parallel.layout import make_layout
+from bert_jax.optim.optimizers import make_optimizer
+from bert_jax.optim.schedules import make_schedule
+from bert_jax.parallel import hosts
+from bert_jax.parallel.layout import Layout, make_layout
 from bert_jax.parallel.step import init_state
 from bert_jax.text import learn, wordpiece
 from bert_jax.train.evaluate import evaluate
@@ -31,16 +34,20 @@ PROGRESS_SECONDS = 10.0
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
     """The whole job: vocabulary and store where they are missing, training from where it stood, report. True when finished."""
     workdir = Path(workdir)
+    hosts.join()
+    hosts.require_same("the config", json.dumps(config.to_dict(), sort_keys=True))
     with workdirs.opened(config, workdir):
+        keep_compiled(workdir)
         return _train(config, workdir, quiet, say)
 
 
 def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bool:
-    rows, plans, fit_config = loader_config(config), workdir / "plans", FitConfig(**config.train)
+    rows, plans = loader_config(config), workdir / "plans"
+    fit_config = FitConfig(**{field.name: config.train[field.name] for field in fields(FitConfig)})
     tokenizer, text = open_data(config, workdir, say=say)
     objective = build_objective(config, tokenizer.size)
     optimizer, schedule = build_optimizer(config)
-    layout = make_layout(config.parallel.mode, objective, optimizer, seed=config.seed, batch_size=rows.batch_size)
+    layout = build_layout(config, objective, optimizer)
     batches = loader.Loader(text.train, tokenizer, rows, plans)
 
     def eval_batches():
@@ -60,8 +67,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         optimizer,
         schedule,
         layout,
-        batches.iterate,
-        eval_batches,
+        partial(batches.iterate, process_index=jax.process_index(), process_count=jax.process_count()),
+        lambda: map(hosts.own_rows, eval_batches()),
         fit_config,
         workdir,
         seed=config.seed,
@@ -204,8 +211,32 @@ def build_objective(config, vocab_size: int):
 
 
 def build_optimizer(config):
-    schedule = schedules.bert(config.optim.learning_rate, config.optim.num_warmup_steps, config.train.num_train_steps)
-    return bert_adam(schedule, weight_decay=config.optim.weight_decay), schedule
+    """(optimiser, schedule). What the section optim holds beyond the arguments of make_optimizer is the schedule's."""
+    options = dict(**config.optim)
+    update = {
+        key: options.pop(key) for key in ("name", "weight_decay", "b1", "b2", "eps", "clip", "layer_decay") if key in options
+    }
+    schedule = make_schedule(options.pop("schedule", "bert"), num_train_steps=config.train.num_train_steps, **options)
+    return make_optimizer(schedule, **update), schedule
+
+
+def build_layout(config, objective, optimizer) -> Layout:
+    options, settings = dict(**config.parallel), dict(**config.train)
+    accumulate = settings.get("accumulate", 1)
+    return make_layout(
+        objective=objective,
+        optimizer=optimizer,
+        seed=config.seed,
+        batch_size=settings["train_batch_size"],
+        accumulate=accumulate,
+        **options,
+    )
+
+
+def keep_compiled(workdir: Path) -> None:
+    """Keeps compiled programs in the workdir, for a quick continuation, unless JAX_COMPILATION_CACHE_DIR names a folder."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
 
 
 class Trained(NamedTuple):
@@ -244,10 +275,10 @@ def evaluate_trained(workdir: Path) -> dict[str, float]:
     trained = open_trained(workdir)
     config, text = trained.config, open_store(trained.config, workdir, trained.tokenizer)
     rows, plans = loader_config(config), Path(workdir) / "plans"
-    layout = make_layout(config.parallel.mode, trained.objective, None, seed=config.seed, batch_size=rows.batch_size)
+    layout = build_layout(config, trained.objective, None)
 
     def eval_batches():
         return loader.evaluation_batches(text.held_out, trained.tokenizer, rows, plans, config.data.num_eval_rows)
 
-    metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), eval_batches())
+    metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), map(hosts.own_rows, eval_batches()))
     return metrics | baselines(text, eval_batches)

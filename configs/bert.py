@@ -57,18 +57,27 @@ def get_config(arg=None):
     config.model.max_position_embeddings = 512
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
+    config.model.remat = "none"  # none, dots, full: what the backward pass computes anew, to save memory
     config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
 
     config.objective = ConfigDict()
     config.objective.next_sentence = True
 
     config.optim = ConfigDict()
+    config.optim.name = "bert_adam"  # bert_adam, adamw, lamb
+    config.optim.schedule = "bert"  # bert, linear, polynomial, cosine, constant, warmup_stable_decay
     config.optim.learning_rate = 1e-4
     config.optim.num_warmup_steps = 10_000
     config.optim.weight_decay = 0.01
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.999
+    config.optim.eps = 1e-6
+    config.optim.clip = 1.0  # global norm of the gradients; 0: no clipping
+    config.optim.layer_decay = 1.0  # factor of the rate from each layer to the one below it
 
     config.train = ConfigDict()
     config.train.train_batch_size = 256  # rows over all devices
+    config.train.accumulate = 1  # micro-batches of each update, one after another: less memory, the same result
     config.train.num_train_steps = 1_000_000
     config.train.log_every_steps = 100
     config.train.eval_every_steps = 10_000
@@ -77,4 +86,6 @@ def get_config(arg=None):
 
     config.parallel = ConfigDict()
     config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
+    config.parallel.fsdp = 1  # devices over which each parameter is spread (jit)
+    config.parallel.tensor = 1  # devices over which each matrix product is split (jit)
     return config

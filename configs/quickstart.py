@@ -47,12 +47,15 @@ def get_config(arg=None):
     config.objective.next_sentence = True
 
     config.optim = ConfigDict()
+    config.optim.name = "bert_adam"  # bert_adam, adamw, lamb
+    config.optim.schedule = "bert"  # bert, linear, polynomial, cosine, constant, warmup_stable_decay
     config.optim.learning_rate = 1e-3
     config.optim.num_warmup_steps = 200
     config.optim.weight_decay = 0.01
 
     config.train = ConfigDict()
     config.train.train_batch_size = 32  # rows over all devices
+    config.train.accumulate = 1  # micro-batches of each update, one after another: less memory, the same result
     config.train.num_train_steps = 4000
     config.train.log_every_steps = 100
     config.train.eval_every_steps = 500
@@ -61,4 +64,6 @@ def get_config(arg=None):
 
     config.parallel = ConfigDict()
     config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
+    config.parallel.fsdp = 1  # devices over which each parameter is spread (jit)
+    config.parallel.tensor = 1  # devices over which each matrix product is split (jit)
     return config

@@ -10,6 +10,13 @@ from bert_jax.errors import UserError
 from bert_jax.models.attention import SelfAttention
 from bert_jax.models.layers import ACTIVATIONS, Dense, Embedding, LayerNorm
 
+# What of each layer is kept for the backward pass; all is kept under "none", only the layer's input under "full".
+REMAT = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -19,6 +26,7 @@ class EncoderConfig:
         dtype: of activations and matrix products.
         unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
             few layers, a compilation that grows with their number.
+        remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT.
     """
 
     vocab_size: int
@@ -35,6 +43,7 @@ class EncoderConfig:
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
     unroll_layers: bool = False
+    remat: str = "none"
 
     def __post_init__(self):
         if self.hidden_size % self.num_attention_heads:
@@ -45,6 +54,8 @@ class EncoderConfig:
             )
         if self.hidden_act not in ACTIVATIONS:
             raise UserError("model.hidden_act is unknown", got=self.hidden_act, expected=" or ".join(ACTIVATIONS))
+        if self.remat not in REMAT:
+            raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
 
 
 class EncoderOutput(NamedTuple):
@@ -106,8 +117,11 @@ class Encoder(nn.Module):
                 expected="data.max_seq_length <= model.max_position_embeddings",
             )
         x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, train=train)
+        block = Block
+        if cfg.remat != "none":  # the loop already keeps XLA from merging the two computations
+            block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=cfg.unroll_layers, static_argnums=(3,))
         layers = nn.scan(
-            Block,
+            block,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast),

@@ -1,1 +1,4 @@
-"""Optimisers, schedules and the masks that say which parameters decay; all optax transformations."""
+"""Optimisers, schedules, and what a parameter's path says about its decay and its rate; all optax transformations.
+
+One contract with the models: the parameters of N stacked layers lie under the name "layers", with the layer as their first axis.
+"""

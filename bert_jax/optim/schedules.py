@@ -1,8 +1,27 @@
-"""Learning rates as functions of the step (0 at the first update)."""
+"""Learning rates as functions of the step (0 first); all but "bert" rise linearly from 0, then take their shape."""
 
+import inspect
 from collections.abc import Callable
 
 import jax.numpy as jnp
+
+from bert_jax.errors import UserError
+
+
+def make_schedule(name: str, learning_rate: float, num_warmup_steps: int, num_train_steps: int, **shape: float) -> Callable:
+    """The schedule of that name in SCHEDULES; `shape` are the further arguments of its function.
+
+    Raises:
+        UserError: an unknown name, or an argument that this schedule has no use for.
+    """
+    if name not in SCHEDULES:
+        raise UserError("optim.schedule is unknown", got=name, expected=" or ".join(SCHEDULES))
+    known = list(inspect.signature(SCHEDULES[name]).parameters)[3:]
+    unread = sorted(shape.keys() - set(known))
+    if unread:
+        expected = f"only {', '.join(known)}" if known else "nothing more"
+        raise UserError(f"the schedule {name} does not read optim.{unread[0]}", got=shape[unread[0]], expected=expected)
+    return SCHEDULES[name](learning_rate, num_warmup_steps, num_train_steps, **shape)
 
 
 def bert(learning_rate: float, num_warmup_steps: int, num_train_steps: int) -> Callable:
@@ -19,3 +38,65 @@ def bert(learning_rate: float, num_warmup_steps: int, num_train_steps: int) -> C
         return jnp.where(step < num_warmup_steps, warming, decayed)
 
     return schedule
+
+
+def linear(learning_rate: float, num_warmup_steps: int, num_train_steps: int, end_learning_rate: float = 0.0) -> Callable:
+    return polynomial(learning_rate, num_warmup_steps, num_train_steps, end_learning_rate, power=1.0)
+
+
+def polynomial(
+    learning_rate: float, num_warmup_steps: int, num_train_steps: int, end_learning_rate: float = 0.0, power: float = 1.0
+) -> Callable:
+    """From the peak to the end as (1 - share of the steps after warm-up) ** power (TensorFlow's polynomial_decay)."""
+    return _warmed_up(learning_rate, end_learning_rate, num_warmup_steps, num_train_steps, lambda done: (1 - done) ** power)
+
+
+def cosine(learning_rate: float, num_warmup_steps: int, num_train_steps: int, end_learning_rate: float = 0.0) -> Callable:
+    """Half a period of a cosine (Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5, without restarts)."""
+    half = lambda done: (1 + jnp.cos(jnp.pi * done)) / 2  # noqa: E731
+    return _warmed_up(learning_rate, end_learning_rate, num_warmup_steps, num_train_steps, half)
+
+
+def constant(learning_rate: float, num_warmup_steps: int, num_train_steps: int) -> Callable:
+    return _warmed_up(learning_rate, 0.0, num_warmup_steps, num_train_steps, jnp.ones_like)
+
+
+def warmup_stable_decay(
+    learning_rate: float,
+    num_warmup_steps: int,
+    num_train_steps: int,
+    end_learning_rate: float = 0.0,
+    decay_fraction: float = 0.1,
+) -> Callable:
+    """At the peak until the last decay_fraction of the steps after warm-up, then down as 1 - sqrt(share of it that is done).
+
+    The shape "1-sqrt" is that of Hägele et al. 2024, arXiv 2405.18392, section 3, and of ModernBERT, arXiv 2412.13663.
+    """
+    if not 0 < decay_fraction <= 1:
+        raise UserError("optim.decay_fraction is out of range", got=decay_fraction, expected="more than 0, at most 1")
+
+    def shape(done):
+        return 1 - jnp.sqrt(jnp.clip((done - (1 - decay_fraction)) / decay_fraction, 0, 1))
+
+    return _warmed_up(learning_rate, end_learning_rate, num_warmup_steps, num_train_steps, shape)
+
+
+def _warmed_up(peak: float, end: float, num_warmup_steps: int, num_train_steps: int, shape: Callable) -> Callable:
+    """`shape` goes from 1 to 0 over the share, 0 to 1, of the steps after warm-up that are done."""
+
+    def schedule(step):
+        done = jnp.clip((step - num_warmup_steps) / max(num_train_steps - num_warmup_steps, 1), 0.0, 1.0)
+        warming = peak * step / max(num_warmup_steps, 1)
+        return jnp.where(step < num_warmup_steps, warming, end + (peak - end) * shape(done))
+
+    return schedule
+
+
+SCHEDULES = {
+    "bert": bert,
+    "linear": linear,
+    "polynomial": polynomial,
+    "cosine": cosine,
+    "constant": constant,
+    "warmup_stable_decay": warmup_stable_decay,
+}

@@ -3,23 +3,29 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import UserError
+from bert_jax.parallel.rules import gather_tables, shardings
 from bert_jax.parallel.step import make_eval_step, make_train_step
+
+ROWS = ("data", "fsdp")  # the mesh axes over which the rows of a batch are split
+SPLIT_BY_ROW = ("LayerNorm",)  # modules whose output has the rows of the batch as its first axis
 
 
 class Layout(NamedTuple):
-    """Functions that hide the number of devices.
+    """Functions that hide the number of devices and of processes.
 
     Attributes:
-        place_state: host or device state, one copy -> state on all devices.
+        place_state: host or device state (or its params alone, or a window), one copy -> the same on all devices.
         place_batch: this process's rows of the batch -> the batch on the devices.
         train_step: (placed state, placed batch) -> placed state; the state given in is used up.
         eval_step: (placed params, placed batch) -> {"sums", "counts"}, read with `single`.
-        single: placed pytree -> one copy of it, as saved and logged.
+        single: placed pytree -> one copy of it, as saved and logged; where there are several processes, all must call it.
+        abstract: (state, batch over all processes), as shapes -> the shapes with their places, to lower train_step without data.
     """
 
     place_state: Callable
@@ -27,50 +33,157 @@ class Layout(NamedTuple):
     train_step: Callable
     eval_step: Callable
     single: Callable
+    abstract: Callable
 
 
-def make_layout(mode: str, objective, optimizer, *, seed: int, batch_size: int, devices=None) -> Layout:
-    """Raises UserError when the mode is unknown or the batch does not divide over the devices."""
+def make_layout(
+    mode: str,
+    objective,
+    optimizer,
+    *,
+    seed: int,
+    batch_size: int,
+    fsdp: int = 1,
+    tensor: int = 1,
+    accumulate: int = 1,
+    devices=None,
+) -> Layout:
+    """
+    Args:
+        mode: of LAYOUTS.
+        batch_size: rows over all devices and micro-batches.
+        fsdp: over how many devices each parameter is spread, rows being split over them too; mode jit only.
+        tensor: over how many devices each matrix product is split; mode jit only.
+        accumulate: micro-batches, one after another, to each update.
+
+    Raises:
+        UserError: the mode is unknown, or devices or batch do not divide.
+    """
     devices = list(jax.devices() if devices is None else devices)
     if mode not in LAYOUTS:
         raise UserError("parallel.mode is unknown", got=mode, expected=" or ".join(LAYOUTS))
-    if batch_size % len(devices):
-        below = batch_size // len(devices) * len(devices)
+    if mode == "pmap" and (fsdp, tensor) != (1, 1):
+        raise UserError(
+            "parallel.mode=pmap keeps all parameters on every device",
+            got=f"parallel.fsdp={fsdp}, parallel.tensor={tensor}",
+            expected="1 and 1, or parallel.mode=jit",
+        )
+    _check_divides(devices, fsdp, tensor, batch_size, accumulate)
+    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
+
+
+def _check_divides(devices: list, fsdp: int, tensor: int, batch_size: int, accumulate: int) -> None:
+    if min(fsdp, tensor, accumulate) < 1 or len(devices) % (fsdp * tensor):
+        raise UserError(
+            "the devices do not divide into parallel.fsdp times parallel.tensor",
+            got=f"{len(devices)} devices, parallel.fsdp={fsdp}, parallel.tensor={tensor}, train.accumulate={accumulate}",
+            expected="a product that divides the number of devices, and nothing below 1",
+        )
+    hosts = len({device.process_index for device in devices})
+    if (len(devices) // hosts) % tensor:
+        raise UserError(
+            "parallel.tensor reaches over more than one host",
+            got=f"{tensor}, with {len(devices) // hosts} devices on each host",
+            expected="a divisor of the devices of a host",
+        )
+    parts = len(devices) // tensor * accumulate
+    if batch_size % parts:
+        below = batch_size // parts * parts
+        cut = f" in {accumulate} micro-batches" if accumulate > 1 else ""
         raise UserError(
             "train.train_batch_size does not divide over the devices",
-            got=f"{batch_size} rows on {len(devices)} devices",
-            expected=" or ".join(str(size) for size in (below, below + len(devices)) if size),
+            got=f"{batch_size} rows on {len(devices) // tensor} devices{cut}",
+            expected=" or ".join(str(size) for size in (below, below + parts) if size),
         )
-    return LAYOUTS[mode](objective, optimizer, seed, devices)
 
 
-def _jit_layout(objective, optimizer, seed: int, devices) -> Layout:
-    """Parameters on every device, rows split over them; XLA adds up the gradients."""
-    mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
-    everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int, accumulate: int) -> Layout:
+    """One program over a mesh of (data, fsdp, tensor): rows split over the first two, parameters by `rules`; XLA adds up."""
+    sizes = (len(devices) // (fsdp * tensor), fsdp, tensor)
+    mesh = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices)
+    everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(ROWS))
+    objective = _on_mesh(objective, mesh)
+    step = make_train_step(objective, optimizer, seed, accumulate=accumulate)
+
+    def train_step(state, batch):
+        state = step(state, batch)
+        return jax.tree.map(jax.lax.with_sharding_constraint, state, shardings(state, mesh))
+
+    def abstract(tree, by):
+        return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree, by)
+
     return Layout(
-        place_state=lambda state: jax.device_put(state, everywhere),
+        place_state=lambda state: jax.tree.map(_place, state, shardings(state, mesh)),
         place_batch=lambda batch: jax.tree.map(lambda rows: jax.make_array_from_process_local_data(by_row, rows), batch),
-        train_step=jax.jit(make_train_step(objective, optimizer, seed), donate_argnums=0, out_shardings=everywhere),
+        train_step=jax.jit(train_step, donate_argnums=0),
         eval_step=jax.jit(make_eval_step(objective), out_shardings=everywhere),
-        single=lambda tree: tree,
+        single=lambda tree: jax.tree.map(lambda leaf: _whole(leaf, everywhere), tree),
+        abstract=lambda state, batch: (
+            abstract(state, shardings(state, mesh)),
+            abstract(batch, jax.tree.map(lambda _: by_row, batch)),
+        ),
     )
 
 
-def _pmap_layout(objective, optimizer, seed: int, devices) -> Layout:
+def _on_mesh(objective, mesh: Mesh):
+    """The objective, computed with what the modules of SPLIT_BY_ROW give out held split by rows, whatever XLA would guess.
+
+    Without it XLA was seen to move activations between a split by rows and one by width in every layer.
+    """
+    by_row = NamedSharding(mesh, PartitionSpec(ROWS))
+
+    def hold(call, args, kwargs, context):
+        out = call(*args, **kwargs)
+        held = type(context.module).__name__ in SPLIT_BY_ROW and context.method_name == "__call__"
+        return jax.lax.with_sharding_constraint(out, by_row) if held else out
+
+    def sums(params, batch, rng):
+        with nn.intercept_methods(hold):
+            return objective.sums(gather_tables(params, mesh), batch, rng)
+
+    return objective._replace(sums=sums)
+
+
+def _whole(leaf: jax.Array, everywhere: NamedSharding):
+    """The array itself where this process can read all of it, else a copy on the host, gathered from all processes."""
+    if leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return leaf
+    return np.asarray(jax.jit(lambda x: x, out_shardings=everywhere)(leaf))
+
+
+def _place(leaf, sharding: NamedSharding) -> jax.Array:
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _pmap_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int, accumulate: int) -> Layout:
     """Every device runs its own copy on its own rows and the copies add up sums over the axis "data"."""
+    del fsdp, tensor  # 1, as make_layout has checked
 
     def reduce(tree):
         return jax.lax.psum(tree, "data")
 
+    def copied(leaf):
+        return jax.ShapeDtypeStruct((len(devices), *leaf.shape), leaf.dtype)
+
+    def cut(rows):
+        return jax.ShapeDtypeStruct((len(devices), rows.shape[0] // len(devices), *rows.shape[1:]), rows.dtype)
+
     local = [device for device in devices if device.process_index == jax.process_index()]
-    step = make_train_step(objective, optimizer, seed, reduce, device_index=lambda: jax.lax.axis_index("data"))
+    mesh = jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
+    on_each = NamedSharding(mesh, PartitionSpec("data"))  # as pmap gives its results: other places would be compiled for anew
+    step = make_train_step(objective, optimizer, seed, reduce, lambda: jax.lax.axis_index("data"), accumulate)
     return Layout(
-        place_state=lambda state: jax.tree.map(lambda x: np.broadcast_to(x, (len(local), *np.shape(x))), state),
+        place_state=lambda state: jax.tree.map(
+            lambda x: jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), on_each), state
+        ),
         place_batch=lambda batch: jax.tree.map(lambda rows: rows.reshape(len(local), -1, *rows.shape[1:]), batch),
         train_step=jax.pmap(step, axis_name="data", devices=devices, donate_argnums=0),
         eval_step=jax.pmap(make_eval_step(objective, reduce), axis_name="data", devices=devices),
         single=lambda tree: jax.tree.map(lambda x: x[0], tree),
+        abstract=lambda state, batch: (jax.tree.map(copied, state), jax.tree.map(cut, batch)),
     )
 
 

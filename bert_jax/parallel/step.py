@@ -9,9 +9,17 @@ import optax
 
 
 class State(NamedTuple):
-    """All that training changes. `window` holds the sums since the last log line, so that a resume at any step logs the same."""
+    """All that training changes.
+
+    Attributes:
+        step: int32, updates tried.
+        skipped: int32, how many of the last steps in a row were skipped because loss or gradient was not finite.
+        window: sums since the last log line, so that a resume at any step logs the same. Of its "step" sums, "steps" counts
+            the updates made and "skipped" those that were not; a skipped step enters no other sum or count.
+    """
 
     step: jax.Array
+    skipped: jax.Array
     params: Any
     opt_state: Any
     window: dict[str, dict[str, jax.Array]]
@@ -20,33 +28,43 @@ class State(NamedTuple):
 def init_state(objective, optimizer, seed: int, pretrained: dict | None = None) -> State:
     """Parameters drawn from the seed, but for those given in `pretrained` under their top names: {"encoder": ...}."""
     params = jax.jit(objective.init)(jax.random.key(seed)) | (pretrained or {})
-    return State(jnp.zeros((), jnp.int32), params, jax.jit(optimizer.init)(params), empty_window(objective))
+    step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two buffers: train_step uses up each of them
+    return State(step, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective))
 
 
 def empty_window(objective) -> dict:
     zeros = lambda names: {name: jnp.zeros((), jnp.float32) for name in names}  # noqa: E731
     count_names = {term.count for term in objective.terms.values()} | {"tokens"}
-    return {"sums": zeros(sorted(objective.terms)), "counts": zeros(sorted(count_names)), "step": zeros(("grad_norm", "steps"))}
+    step_names = ("grad_norm", "skipped", "steps")
+    return {"sums": zeros(sorted(objective.terms)), "counts": zeros(sorted(count_names)), "step": zeros(step_names)}
 
 
 def window_means(objective, window: dict) -> dict[str, float]:
-    """The metrics of a log line, from the window fetched to the host."""
+    """The metrics of a log line, from the window fetched to the host; NaN where no step of the window made an update."""
     means = objective.means(window["sums"], window["counts"])
-    return {
-        name: float(value)
-        for name, value in {**means, "grad_norm": window["step"]["grad_norm"] / window["step"]["steps"]}.items()
-    }
+    steps = float(window["step"]["steps"])
+    if not steps:
+        return dict.fromkeys([*means, "grad_norm"], float("nan"))
+    return {name: float(value) for name, value in {**means, "grad_norm": window["step"]["grad_norm"] / steps}.items()}
 
 
-def make_train_step(objective, optimizer, seed: int, reduce: Callable = lambda tree: tree, device_index: Callable | None = None):
+def make_train_step(
+    objective,
+    optimizer,
+    seed: int,
+    reduce: Callable = lambda tree: tree,
+    device_index: Callable | None = None,
+    accumulate: int = 1,
+):
     """(state, batch) -> state.
 
     Args:
         reduce: adds a pytree of sums over all devices; the identity where one program sees the whole batch.
         device_index: under pmap, the number of the device, so that devices draw different dropout masks.
+        accumulate: into how many micro-batches the batch is cut, whose gradients are added up one after another.
 
-    Counts are reduced before the gradient is taken: each device differentiates its own sums over the global counts, and adding
-    these gradients up is exact however unevenly the masks fall on the devices.
+    Counts are reduced before the gradient is taken: each micro-batch of each device differentiates its own sums over the global
+    counts, and adding these gradients up is exact however unevenly the masks fall.
     """
 
     def step(state: State, batch) -> State:
@@ -55,21 +73,57 @@ def make_train_step(objective, optimizer, seed: int, reduce: Callable = lambda t
         if device_index is not None:
             rng = jax.random.fold_in(rng, device_index())
 
-        def loss(params):
-            sums = objective.sums(params, batch, rng)
+        def loss(params, rows, rng):
+            sums = objective.sums(params, rows, rng)
             return objective.loss(sums, counts), sums
 
-        gradients, sums = reduce(jax.grad(loss, has_aux=True)(state.params))
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        now = {
-            "sums": sums,
-            "counts": counts,
-            "step": {"grad_norm": optax.tree.norm(gradients), "steps": jnp.ones((), jnp.float32)},
-        }
-        window = jax.tree.map(jnp.add, state.window, now)
-        return State(state.step + 1, optax.apply_updates(state.params, updates), opt_state, window)
+        def gradient(rows, rng):
+            return jax.grad(loss, has_aux=True)(state.params, rows, rng)
+
+        gradients, sums = reduce(_add_up(gradient, batch, rng, accumulate))
+        return _update(objective, optimizer, state, gradients, sums, counts)
 
     return step
+
+
+def _add_up(gradient: Callable, batch, rng, accumulate: int):
+    """The sum of gradient(rows, rng) over micro-batches.
+
+    Micro-batch m is rows m, m + accumulate, ...: where the rows are spread over devices, each device cuts up its own.
+    """
+    if accumulate == 1:
+        return gradient(batch, rng)
+    micro_batches = jax.tree.map(lambda rows: rows.reshape(-1, accumulate, *rows.shape[1:]).swapaxes(0, 1), batch)
+    first = jax.tree.map(lambda rows: rows[0], micro_batches)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient, first, rng))
+
+    def add(total, numbered):
+        index, rows = numbered
+        return jax.tree.map(jnp.add, total, gradient(rows, jax.random.fold_in(rng, index))), None
+
+    return jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches))[0]
+
+
+def _update(objective, optimizer, state: State, gradients, sums, counts) -> State:
+    """The next state; where loss or gradient is not finite only `step`, `skipped` and the window's "skipped" move on."""
+    grad_norm = optax.tree.norm(gradients)
+    finite = jnp.isfinite(objective.loss(sums, counts)) & jnp.isfinite(grad_norm)  # one inf or NaN makes the norm one
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
+    now = {"sums": sums, "counts": counts, "step": {"grad_norm": grad_norm, "skipped": zero, "steps": one}}
+    nothing = jax.tree.map(jnp.zeros_like, now)
+    nothing["step"]["skipped"] = one
+
+    def choose(new, old):
+        return jax.tree.map(lambda yes, no: jnp.where(finite, yes, no), new, old)
+
+    return State(
+        step=state.step + 1,
+        skipped=jnp.where(finite, 0, state.skipped + 1),
+        params=choose(optax.apply_updates(state.params, updates), state.params),
+        opt_state=choose(opt_state, state.opt_state),
+        window=jax.tree.map(jnp.add, state.window, choose(now, nothing)),
+    )
 
 
 def make_eval_step(objective, reduce: Callable = lambda tree: tree):

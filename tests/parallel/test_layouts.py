@@ -1,4 +1,4 @@
-"""jit on 1 and 8 devices and pmap on 8 are one and the same training."""
+"""Every way to lay a step out over devices, micro-batches, layers and processes is one and the same training."""
 
 import jax
 import numpy as np
@@ -8,25 +8,26 @@ import pytest
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
+from bert_jax.parallel import hosts
 from bert_jax.parallel import layout as layouts
+from bert_jax.parallel import step as steps
 from bert_jax.parallel.step import init_state, window_means
 
 ROWS, LENGTH, SLOTS, VOCAB = 16, 12, 4, 50
 
 
-def objective():
-    return bert(
-        EncoderConfig(
-            vocab_size=VOCAB,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=LENGTH,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
-    )
+def objective(**model):
+    sizes = {
+        "vocab_size": VOCAB,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": LENGTH,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return bert(EncoderConfig(**sizes | model))
 
 
 def uneven_batch(seed: int) -> dict:
@@ -49,21 +50,31 @@ def uneven_batch(seed: int) -> dict:
     }
 
 
-def three_sgd_steps(mode: str, devices: int):
-    """(metrics of the three steps together, params)."""
-    model, optimizer = objective(), optax.sgd(0.5)
-    layout = layouts.make_layout(mode, model, optimizer, seed=0, batch_size=ROWS, devices=jax.devices()[:devices])
-    state = layout.place_state(init_state(model, optimizer, 0))
+def three_sgd_steps(mode: str, devices: int, *, model: dict | None = None, **options):
+    """(metrics of the three steps together, params); where there are several processes, each puts in its rows."""
+    learned, optimizer = objective(**(model or {})), optax.sgd(0.5)
+    layout = layouts.make_layout(mode, learned, optimizer, seed=0, batch_size=ROWS, devices=jax.devices()[:devices], **options)
+    state = layout.place_state(init_state(learned, optimizer, 0))
     for step in range(3):
-        state = layout.train_step(state, layout.place_batch(uneven_batch(step)))
+        state = layout.train_step(state, layout.place_batch(hosts.own_rows(uneven_batch(step))))
     state = jax.tree.map(np.asarray, layout.single(state))
-    return window_means(model, state.window), state.params
+    assert state.step == 3 and state.skipped == 0
+    return window_means(learned, state.window), state.params
 
 
 def difference(params, reference) -> float:
     """The largest relative distance in norm of any tensor."""
-    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(reference))
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(reference), strict=True)
     return max(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-3) for a, b in pairs)
+
+
+def assert_same(result, reference):
+    """Metrics, the norm of the gradient among them, and parameters: with SGD a gradient N times too big would show."""
+    (metrics, params), (reference_metrics, reference_params) = result, reference
+    assert metrics.keys() == reference_metrics.keys() >= {"loss", "grad_norm", "masked_lm_loss", "next_sentence_accuracy"}
+    for name, value in metrics.items():
+        assert value == pytest.approx(reference_metrics[name], rel=1e-5), name
+    assert difference(params, reference_params) < 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +82,24 @@ def one_device():
     return three_sgd_steps("jit", 1)
 
 
-@pytest.mark.parametrize(("mode", "devices"), [("jit", 8), ("pmap", 8), ("pmap", 2)])
-def test_every_layout_gives_the_result_of_one_device(one_device, mode, devices):
-    metrics, params = three_sgd_steps(mode, devices)
-    reference_metrics, reference_params = one_device
-    assert metrics.keys() == reference_metrics.keys() >= {"loss", "grad_norm", "masked_lm_loss", "next_sentence_accuracy"}
-    for name, value in metrics.items():
-        assert value == pytest.approx(reference_metrics[name], rel=1e-5), name
-    assert difference(params, reference_params) < 1e-5
+@pytest.mark.parametrize(
+    ("mode", "devices", "options"),
+    [
+        ("jit", 8, {}),
+        ("jit", 8, {"fsdp": 8}),
+        ("jit", 8, {"fsdp": 2, "tensor": 2}),
+        ("pmap", 8, {}),
+        ("jit", 1, {"accumulate": 4}),
+        ("jit", 8, {"fsdp": 2, "tensor": 2, "accumulate": 4}),
+        ("pmap", 2, {"accumulate": 4}),
+        ("jit", 1, {"model": {"remat": "full"}}),
+        ("jit", 1, {"model": {"unroll_layers": True}}),
+        ("jit", 8, {"fsdp": 8, "model": {"remat": "dots", "unroll_layers": True}}),
+    ],
+    ids=lambda value: str(value).replace("'", ""),
+)
+def test_every_layout_gives_the_result_of_one_device(one_device, mode, devices, options):
+    assert_same(three_sgd_steps(mode, devices, **options), one_device)
 
 
 def test_a_mean_of_device_means_would_be_caught(one_device, monkeypatch):
@@ -86,18 +107,48 @@ def test_a_mean_of_device_means_would_be_caught(one_device, monkeypatch):
 
     make_train_step = layouts.make_train_step
 
-    def step_of_means(objective, optimizer, seed, reduce, device_index):
+    def step_of_means(objective, optimizer, seed, reduce, *others):
         counted = []  # the first thing reduced is the counts: left as they are on each device
 
         def reduce_wrongly(tree):
             counted.append(tree)
             return tree if len(counted) == 1 else jax.lax.pmean(tree, "data")
 
-        return make_train_step(objective, optimizer, seed, reduce_wrongly, device_index)
+        return make_train_step(objective, optimizer, seed, reduce_wrongly, *others)
 
     monkeypatch.setattr(layouts, "make_train_step", step_of_means)
     metrics, params = three_sgd_steps("pmap", 8)
     assert difference(params, one_device[1]) > 1e-3
+
+
+def test_a_mean_of_micro_batch_means_would_be_caught(one_device, monkeypatch):
+    """The same bug over time: each micro-batch divided by its own counts, as optax.MultiSteps would."""
+    monkeypatch.setattr(steps, "_add_up", mean_of_means)
+    assert difference(three_sgd_steps("jit", 1, accumulate=4)[1], one_device[1]) > 1e-3
+
+
+def mean_of_means(gradient, batch, rng, accumulate):
+    total = batch["masked_lm_weights"].sum()
+    parts = []
+    for index in range(accumulate):
+        rows = jax.tree.map(lambda array: array[index::accumulate], batch)  # noqa: B023
+        share = total / rows["masked_lm_weights"].sum() / accumulate
+        gradients, sums = gradient(rows, rng)
+        parts.append((jax.tree.map(lambda leaf: leaf * share, gradients), sums))  # noqa: B023
+    return jax.tree.map(lambda *leaves: sum(leaves), *parts)
+
+
+def test_dropout_masks_do_not_depend_on_the_number_of_devices():
+    dropout = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
+    assert_same(three_sgd_steps("jit", 8, fsdp=2, model=dropout), three_sgd_steps("jit", 1, model=dropout))
+
+
+def test_activations_in_bfloat16_stay_near_and_parameters_in_float32(one_device):
+    metrics, params = three_sgd_steps("jit", 2, model={"dtype": "bfloat16"})
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+    assert metrics["loss"] == pytest.approx(one_device[0]["loss"], rel=0.01)
+    assert metrics["grad_norm"] == pytest.approx(one_device[0]["grad_norm"], rel=0.05)
+    assert difference(params, one_device[1]) < 0.2
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
@@ -115,12 +166,22 @@ def test_held_out_sums_ignore_the_rows_that_fill_the_last_batch(mode):
     assert before["counts"]["masked_lm"] - after["counts"]["masked_lm"] == uneven_batch(0)["masked_lm_weights"][-3:].sum()
 
 
-def test_a_batch_that_does_not_divide_names_the_nearest_that_do():
-    with pytest.raises(UserError, match="12 rows on 8 devices") as error:
-        layouts.make_layout("jit", objective(), optax.sgd(1.0), seed=0, batch_size=12)
-    assert "8 or 16" in str(error.value)
+def refused(**options) -> str:
+    with pytest.raises(UserError) as error:
+        layouts.make_layout(
+            **{"mode": "jit", "batch_size": 16} | options, objective=objective(), optimizer=optax.sgd(1.0), seed=0
+        )
+    return str(error.value)
 
 
-def test_an_unknown_mode_names_the_known_ones():
-    with pytest.raises(UserError, match="jit or pmap"):
-        layouts.make_layout("pjit", objective(), optax.sgd(1.0), seed=0, batch_size=8)
+def test_what_does_not_divide_names_what_does():
+    assert "12 rows on 8 devices" in refused(batch_size=12) and "8 or 16" in refused(batch_size=12)
+    assert "16 rows on 4 devices in 3 micro-batches" in refused(tensor=2, accumulate=3)
+    assert "12 or 24" in refused(tensor=2, accumulate=3)
+    assert "parallel.fsdp=3" in refused(fsdp=3)
+    assert "nothing below 1" in refused(accumulate=0)
+
+
+def test_a_mode_that_cannot_names_those_that_can():
+    assert "jit or pmap" in refused(mode="pjit")
+    assert "parallel.mode=jit" in refused(mode="pmap", fsdp=2)

@@ -6,7 +6,7 @@ import pytest
 
 from bert_jax.interop.names import from_huggingface
 from bert_jax.objectives.pretrain import bert
-from bert_jax.optim.bert_adam import bert_adam
+from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import bert as bert_schedule
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import init_state, window_means
@@ -50,7 +50,7 @@ def torch_losses(bert_hf) -> list[float]:
 
 def our_losses(tensors: dict) -> list[float]:
     objective = bert(case.encoder_config(2))
-    optimizer = bert_adam(bert_schedule(RATE, WARMUP, TOTAL))
+    optimizer = make_optimizer(bert_schedule(RATE, WARMUP, TOTAL))
     layout = make_layout("jit", objective, optimizer, seed=0, batch_size=4, devices=jax.devices()[:1])
     state = init_state(objective, optimizer, 0)
     params = from_huggingface(tensors, state.params)

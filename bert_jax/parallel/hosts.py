@@ -1,0 +1,99 @@
+"""Several processes, on as many hosts or on one, that train as one (jax.distributed)."""
+
+import hashlib
+import os
+import socket
+import sys
+import time
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from bert_jax.errors import UserError
+
+ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+JOIN_SECONDS = 300
+
+
+def join() -> None:
+    """Joins the other processes of the job if the environment's JAX_NUM_PROCESSES says that there are any.
+
+    JAX_COORDINATOR_ADDRESS is then host:port of process 0, and JAX_PROCESS_ID the number of this process. Where neither is
+    set jax finds out both by itself: on Cloud TPU, Kubernetes, Slurm and Open MPI. Must come before anything touches a device.
+
+    Raises:
+        UserError: the variables contradict each other, or the others do not answer within JOIN_SECONDS.
+    """
+    count = _number(COUNT, 1)
+    if count == 1 or jax.distributed.is_initialized():
+        return
+    address, index = os.environ.get(ADDRESS), _number(INDEX, None)
+    if (address is None) != (index is None) or (index is not None and not 0 <= index < count):
+        raise UserError(
+            f"{COUNT}={count}, but the place of this process among them is not clear",
+            got=f"{ADDRESS}={address}, {INDEX}={index}",
+            expected=f"host:port of process 0 and a number from 0 to {count - 1}; or neither, where the cluster is known to jax",
+        )
+    if address:
+        print(f"process {index} of {count}: meeting at {address}, for at most {JOIN_SECONDS} seconds", file=sys.stderr)
+    if index:
+        _wait_for(address)
+    given = {} if address is None else {"coordinator_address": address, "num_processes": count, "process_id": index}
+    try:
+        jax.distributed.initialize(**given, initialization_timeout=JOIN_SECONDS)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            "cannot join the other processes",
+            got=str(error).splitlines()[0][:200],
+            expected=f"{count} processes, started within {JOIN_SECONDS} seconds, that all reach {address or 'the coordinator'}",
+        ) from None
+    if jax.process_count() != count:
+        raise UserError(f"{COUNT} is not the number of processes that met", got=count, expected=str(jax.process_count()))
+
+
+def _wait_for(address: str) -> None:
+    """Returns when the address answers; jax itself would end the process with a trace of C++ when it never does."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + JOIN_SECONDS
+    while True:
+        try:
+            return socket.create_connection((host, int(port)), timeout=JOIN_SECONDS).close()
+        except ValueError:
+            raise UserError(f"{ADDRESS} is not an address", got=address, expected="host:port") from None
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    "process 0 does not answer",
+                    got=f"{address}: {error.strerror or error}",
+                    expected=f"process 0 started within {JOIN_SECONDS} seconds, and its port open to this host",
+                ) from None
+        time.sleep(0.5)
+
+
+def _number(variable: str, default: int | None) -> int | None:
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    if not text.isdecimal():
+        raise UserError(f"{variable} in the environment is not a number", got=text)
+    return int(text)
+
+
+def require_same(what: str, text: str) -> None:
+    """Raises UserError on every process unless all give the same text; names those that differ from process 0."""
+    digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+    gathered = np.asarray(multihost_utils.process_allgather(digest)).reshape(-1, len(digest))
+    different = [str(index) for index, other in enumerate(gathered) if (other != gathered[0]).any()]
+    if different:
+        raise UserError(
+            f"the processes disagree on {what}",
+            got=f"process {', '.join(different)} differs from process 0",
+            fix="start all alike",
+        )
+
+
+def own_rows(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """This process's rows of a batch that every process has made whole."""
+    index, count = jax.process_index(), jax.process_count()
+    return {name: rows[index * len(rows) // count : (index + 1) * len(rows) // count] for name, rows in batch.items()}

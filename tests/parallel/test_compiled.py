@@ -1,0 +1,90 @@
+"""What is compiled, counted: how often, how large, and which arrays it never makes."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.optim.optimizers import make_optimizer
+from bert_jax.parallel.layout import make_layout
+from bert_jax.parallel.step import empty_window, init_state
+from tests.parallel.test_layouts import LENGTH, ROWS, SLOTS, objective, uneven_batch
+
+VOCAB = 101  # the size of nothing else
+
+
+def lowered(model, **options):
+    optimizer = make_optimizer(lambda step: 0.01)
+    layout = make_layout("jit", model, optimizer, seed=0, batch_size=ROWS, devices=jax.devices()[:1], **options)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, 0))
+    return layout.train_step.lower(*layout.abstract(state, uneven_batch(0)))
+
+
+def largest_over_vocabulary(text: str) -> int:
+    """Elements of the largest array with an axis of the vocabulary, but for that axis."""
+    shapes = [[int(size) for size in shape.split(",")] for shape in re.findall(r"\w\[([\d,]+)\]", text)]
+    return max(int(np.prod(shape)) // VOCAB for shape in shapes if VOCAB in shape)
+
+
+def with_logits_everywhere(model):
+    """The same loss, with the vocabulary's product at all places of the row: masks do not change its value, only its cost."""
+
+    def sums(params, batch, rng):
+        everywhere = np.tile(np.arange(LENGTH, dtype=np.int32), (ROWS, 1))
+        full = batch | {"masked_lm_positions": everywhere, "masked_lm_ids": batch["input_ids"]}
+        return model.sums(params, full | {"masked_lm_weights": np.ones((ROWS, LENGTH), np.float32)}, rng)
+
+    return model._replace(sums=sums)
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}])
+def test_no_array_of_rows_by_length_by_vocabulary_is_made(options):
+    text = lowered(objective(vocab_size=VOCAB, hidden_size=16), **options).compile().as_text()
+    assert largest_over_vocabulary(text) == ROWS * SLOTS // options.get("accumulate", 1)
+
+
+def test_logits_at_every_place_would_be_caught():
+    text = lowered(with_logits_everywhere(objective(vocab_size=VOCAB))).compile().as_text()
+    assert largest_over_vocabulary(text) == ROWS * LENGTH
+
+
+def test_the_program_does_not_grow_with_depth_unless_unrolled():
+    shallow, deep, unrolled = (
+        len(lowered(objective(num_hidden_layers=layers, unroll_layers=unroll)).compile().as_text())
+        for layers, unroll in ((3, False), (24, False), (3, True))
+    )
+    assert shallow < deep < 1.03 * shallow
+    assert unrolled > 1.3 * shallow
+
+
+@pytest.mark.parametrize(("mode", "options"), [("jit", {}), ("jit", {"fsdp": 2, "tensor": 2}), ("pmap", {})])
+def test_a_step_is_compiled_once_also_after_a_log_line_has_emptied_the_window(mode, options):
+    model, optimizer = objective(), make_optimizer(lambda step: 0.01)
+    layout = make_layout(mode, model, optimizer, seed=0, batch_size=ROWS, **options)
+    lowerings = []
+
+    def listen(event: str, seconds: float, **facts) -> None:
+        # jit by the name of our function, pmap by that of its own inside
+        if event.endswith("jaxpr_to_mlir_module_duration") and facts.get("fun_name") in ("jit(train_step)", "jit(_fun)"):
+            lowerings.append(facts["fun_name"])
+
+    state = layout.place_state(init_state(model, optimizer, 0))
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for step in range(4):
+            state = layout.train_step(state, layout.place_batch(uneven_batch(step)))
+            if step == 1:
+                state = state._replace(window=layout.place_state(empty_window(model)))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(lowerings) == 1, lowerings
+
+
+def test_micro_batches_are_cut_without_moving_rows_between_devices():
+    model, optimizer = objective(), make_optimizer(lambda step: 0.01)
+    layout = make_layout("jit", model, optimizer, seed=0, batch_size=ROWS, accumulate=2)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, 0))
+    text = layout.train_step.lower(*layout.abstract(state, uneven_batch(0))).compile().as_text()
+    assert "all-reduce" in text
+    assert not re.search(r"all-to-all|collective-permute|all-gather", text)
