@@ -143,8 +143,8 @@ def _runs_of_words(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(row, place, first place of the unit) of each chosen piece, in order.
 
-    The words of a row are drawn one after another. Each opens a unit of as many words as chances[n - 1] says, which is shorter
-    where its stretch of candidates ends or where only fewer words fit. A unit with a word that is hidden already is passed over.
+    The words of a row are drawn one after another. Each opens a unit of n words with probability chances[n - 1]; it is shorter
+    where its stretch of candidates ends, where a word is hidden already, or where only fewer words fit.
     """
     words = _words(candidates, begins_word, padding=len(chances) - 1)
     some = words.pieces > 0
@@ -200,10 +200,10 @@ def _filled(
             break
         row, opener = going[:, None], drawn[going, turn][:, None]
         run = opener + ahead
-        inside = (ahead < count[row, opener]) & (words.stretch[row, run] == words.stretch[row, opener])
-        inside &= ~(inside & (unit[row, run] >= 0)).any(axis=1, keepdims=True)
         pieces = words.pieces[row, run]
-        kept = inside & (np.cumsum(pieces, axis=1) <= left[row])
+        free = (unit[row, run] < 0) & (words.stretch[row, run] == words.stretch[row, opener])
+        kept = np.logical_and.accumulate(free, axis=1)
+        kept &= (ahead < count[row, opener]) & (np.cumsum(pieces, axis=1) <= left[row])
         left[going] -= (pieces * kept).sum(axis=1)
         i, j = np.nonzero(kept)
         unit[going[i], run[i, j]] = words.first[going[i], opener[i, 0]]

@@ -59,24 +59,23 @@ def split_of(documents: list[np.ndarray], folder: Path, name: str) -> Split:
     return Split(name, (shard,), len(shard), sentences, np.concatenate([[0], np.cumsum([len(d) for d in documents])]))
 
 
-def timed(work: Callable[[], object]) -> dict[str, float]:
+def timed(work: Callable, *arguments) -> tuple[dict[str, float], object]:
+    """Seconds, and what the work gave."""
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    result = work(*arguments)
+    return {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}, result
 
 
 def speed(loader: Loader) -> dict:
     """Median and spread over REPEATS runs of BATCHES batches each."""
-    loader.batch(0)
+
+    def tokens_from(first: int) -> int:
+        return sum(int(loader.batch(step)["input_mask"].sum()) for step in range(first, first + BATCHES))
+
+    tokens_from(0)
     runs = []
-    for repeat in range(REPEATS):
-        tokens = 0
-
-        def work(first: int = 1 + repeat * BATCHES):
-            nonlocal tokens
-            tokens = sum(int(loader.batch(step)["input_mask"].sum()) for step in range(first, first + BATCHES))
-
-        seconds = timed(work)
+    for repeat in range(1, 1 + REPEATS):
+        seconds, tokens = timed(tokens_from, repeat * BATCHES)
         runs.append([tokens / seconds["cpu_seconds"] / 1e6, tokens / seconds["wall_seconds"] / 1e6])
     cpu, wall = (sorted(column) for column in zip(*runs))
     return {
@@ -102,7 +101,7 @@ def main() -> None:
             for mode in MODES:
                 for most in (1, 16):
                     config = PlanConfig(mode, 128, 0.1 if MODES[mode].in_pairs else 0.0, most, 0, 0)
-                    seconds = timed(lambda: build_plan(split, config, folder / "built"))
+                    seconds, _ = timed(build_plan, split, config, folder / "built")
                     name = f"{split.identity}, {split.num_tokens / 1e6:.1f}M tokens: {mode}, {most} to a row of 128"
                     figures["plans"][name] = seconds
                     print(f"plan, {name}: {seconds['cpu_seconds']:.2f} s", flush=True)
@@ -114,7 +113,8 @@ def main() -> None:
         for built in ("plans not yet built", "plans there"):
             config = LoaderConfig((AT_128,), short_seq_prob=0.1, dupe_factor=10, seed=0)
             loader = Loader(many, tokenizer, config, folder / "seek")
-            seconds = figures["seek"][f"step 1,000,000 with 10 pairings, {built}"] = timed(lambda: loader.batch(1_000_000))
+            seconds, _ = timed(loader.batch, 1_000_000)
+            figures["seek"][f"step 1,000,000 with 10 pairings, {built}"] = seconds
             print(f"seek, {built}: {seconds['wall_seconds']:.3f} s", flush=True)
     machine = {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count()}
     machine["load_average"] = {"before": before, "after": os.getloadavg()[0]}
