@@ -1,10 +1,13 @@
 """The contract between data and models: what a batch holds.
 
 Legend of the shape letters used in array names everywhere in this package:
-B rows of the batch, L length of a row in tokens, P predicted positions per row, D width of the encoder, H attention heads,
-K width of one head, F feed-forward width, V pieces of the vocabulary, N layers, C classes.
+B rows of the batch, L length of a row in tokens, E examples packed in a row, P predicted positions per row, D width of the
+encoder, H attention heads, K width of one head, F feed-forward width, V pieces of the vocabulary, N layers, C classes.
 
 The names are those of the data files of google-research/bert.
+
+A row holds one example, or several packed one behind the other. Only packed batches have sequence_ids, position_ids and
+cls_positions, and their pairs have a label for each example: [B, E] where a row of one example has [B].
 """
 
 from typing import NamedTuple
@@ -15,7 +18,7 @@ from bert_jax.errors import UserError
 
 
 class Field(NamedTuple):
-    shape: str
+    shape: str  # a letter for each axis; "B or BE" where packed rows have one axis more
     dtype: str
     meaning: str
 
@@ -24,11 +27,17 @@ FIELDS = {
     "input_ids": Field("BL", "int32", "piece numbers, masks already drawn"),
     "input_mask": Field("BL", "int32", "1 at real tokens, 0 at padding"),
     "segment_ids": Field("BL", "int32", "0 in sentence A with its [CLS] and [SEP], 1 in sentence B with its [SEP]"),
+    "sequence_ids": Field("BL", "int32", "number of the example in its row, from 1 on; 0 at padding"),
+    "position_ids": Field("BL", "int32", "place in the example, which begins at 0; 0 at padding"),
+    "cls_positions": Field("BE", "int32", "where each example begins in the row; unused slots 0"),
+    "example_id": Field("B", "int32", "number of the row in its row plan; what is drawn for a row is keyed by it"),
     "masked_lm_positions": Field("BP", "int32", "places in the row to predict, ascending; unused slots 0"),
     "masked_lm_ids": Field("BP", "int32", "the original pieces at those places; unused slots 0"),
     "masked_lm_weights": Field("BP", "float32", "1 in used slots, 0 in unused ones"),
-    "next_sentence_labels": Field("B", "int32", "0 where B follows A in its document, 1 where B is random"),
-    "next_sentence_weights": Field("B", "float32", "1 for a real row, 0 for a row that only fills the last batch"),
+    "next_sentence_labels": Field("B or BE", "int32", "0 where B follows A in its document, 1 where B is random or swapped"),
+    "next_sentence_weights": Field(
+        "B or BE", "float32", "1 for a real example, 0 for one that only fills a slot or the last batch"
+    ),
     "label_ids": Field("B", "int32", "class of the row, when fine-tuning"),
     "label_weights": Field("B", "float32", "1 for a real row, 0 for a row that only fills the last batch"),
 }
@@ -41,13 +50,14 @@ def check(batch: dict[str, np.ndarray]) -> None:
         if name not in FIELDS:
             raise UserError(f"the batch holds an array that no model reads: {name}", expected=f"only {', '.join(FIELDS)}")
         field = FIELDS[name]
-        if array.ndim != len(field.shape) or str(array.dtype) != field.dtype:
+        shapes = [shape for shape in field.shape.split(" or ") if len(shape) == array.ndim]
+        if not shapes or str(array.dtype) != field.dtype:
             raise UserError(
                 f"batch[{name!r}] does not have the agreed form",
                 got=f"{array.dtype}{list(array.shape)}",
-                expected=f"{field.dtype}[{', '.join(field.shape)}]: {field.meaning}",
+                expected=f"{field.dtype}[{', '.join(field.shape.split()[0])}]: {field.meaning}",
             )
-        for letter, size in zip(field.shape, array.shape):
+        for letter, size in zip(shapes[0], array.shape):
             if sizes.setdefault(letter, size) != size:
                 raise UserError(
                     f"batch[{name!r}] disagrees with the other arrays on {letter}", got=size, expected=str(sizes[letter])

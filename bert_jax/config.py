@@ -67,6 +67,8 @@ def _convert(key: str, text: str, default):
         value = text
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if isinstance(default, tuple) and isinstance(value, list):  # as config.json has it
+        value = tuple(value)
     if type(value) is not type(default):
         raise UserError(
             f"config.{key} has a value of the wrong type", got=repr(text), expected=f"{type(default).__name__}, as {default!r}"
@@ -85,7 +87,7 @@ def flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 def difference(before: dict, after: dict) -> list[tuple[str, object, object]]:
     """The leaves in which two nested dicts differ, as (key, before, after); None stands for an absent one."""
-    old, new = dict(flatten(before)), dict(flatten(after))
+    old, new = (dict(flatten(json.loads(json.dumps(tree)))) for tree in (before, after))  # a saved tuple comes back as a list
     return [(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
 
 

@@ -1,8 +1,10 @@
 """The wiring: from a config to text, data, model, objective, optimiser and layout, and then to fit."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,8 @@ from ml_collections import ConfigDict
 
 from bert_jax import workdir as workdirs
 from bert_jax.checkpoint import Checkpoints
-from bert_jax.data import loader, prepare, sources, store
+from bert_jax.data import loader, prepare, sources, store, words
+from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
@@ -45,9 +48,11 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     rows, plans = loader_config(config), workdir / "plans"
     fit_config = FitConfig(**{field.name: config.train[field.name] for field in fields(FitConfig)})
     tokenizer, text = open_data(config, workdir, say=say)
+    if rows.mask.mask_unit != "token":
+        words.require_words(text, tokenizer)
     objective = build_objective(config, tokenizer.size)
     optimizer, schedule = build_optimizer(config)
-    layout = build_layout(config, objective, optimizer)
+    layout = build_layout(config, objective, optimizer, rows)
     batches = loader.Loader(text.train, tokenizer, rows, plans)
 
     def eval_batches():
@@ -82,18 +87,18 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     if not workdirs.finished(workdir, ended.step):
         held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
         metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")}
-        metrics |= baselines(text, eval_batches)
+        metrics |= baselines(text, rows, eval_batches)
         plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics["unigram_loss"])]
         workdirs.write_result(workdir, {"step": ended.step, "metrics": metrics, "plots": plots})
     return True
 
 
-def baselines(text: store.Store, eval_batches: Callable[[], Iterator[dict]]) -> dict[str, float]:
+def baselines(text: store.Store, rows: loader.LoaderConfig, eval_batches: Callable[[], Iterator[dict]]) -> dict[str, float]:
     """What the held-out metrics are to be compared with."""
-    return {
-        "unigram_loss": loader.unigram_baseline(text.unigram_counts, eval_batches()),
-        "next_sentence_majority": loader.majority_baseline(eval_batches()),
-    }
+    found = {"unigram_loss": loader.unigram_baseline(text.unigram_counts, eval_batches())}
+    if rows.in_pairs:
+        found["next_sentence_majority"] = loader.majority_baseline(eval_batches())
+    return found
 
 
 def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[wordpiece.WordPiece, store.Store]:
@@ -181,22 +186,37 @@ def open_batches(config, workdir: Path) -> tuple[loader.Loader, wordpiece.WordPi
 
 
 def loader_config(config) -> loader.LoaderConfig:
+    """Raises UserError when a setting is out of range, or does not go with the model or the objective."""
     data = config.data
-    if data.max_seq_length > config.model.max_position_embeddings:
+    phases = [loader.Phase(0, data.max_seq_length, data.max_predictions_per_seq, config.train.train_batch_size)]
+    for begins, *shape in data.later_phases:
+        phases.append(loader.Phase(round(begins * config.train.num_train_steps), *shape))
+    longest, positions = max(phase.max_seq_length for phase in phases), config.model.max_position_embeddings
+    if longest > positions:
         raise UserError(
             "data.max_seq_length is longer than the positions of the encoder",
-            got=f"{data.max_seq_length}, with model.max_position_embeddings={config.model.max_position_embeddings}",
-            expected=f"at most {config.model.max_position_embeddings}",
+            got=f"{longest}, with model.max_position_embeddings={positions}",
+            expected=f"at most {positions}, in data.later_phases too",
         )
-    return loader.LoaderConfig(
-        max_seq_length=data.max_seq_length,
-        max_predictions_per_seq=data.max_predictions_per_seq,
-        masked_lm_prob=data.masked_lm_prob,
+    rows = loader.LoaderConfig(
+        phases=tuple(phases),
         short_seq_prob=data.short_seq_prob,
         dupe_factor=data.dupe_factor,
         seed=config.seed,
-        batch_size=config.train.train_batch_size,
+        rows=data.rows,
+        max_examples_per_row=data.max_examples_per_row,
+        masks=data.masks,
+        mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
+        num_workers=data.num_workers,
     )
+    if config.objective.next_sentence and not rows.in_pairs:
+        raise UserError(
+            "objective.next_sentence needs rows in pairs",
+            got=f"data.rows={data.rows}",
+            expected="data.rows=pairs or sop",
+            fix="give objective.next_sentence=False, or rows in pairs",
+        )
+    return rows
 
 
 def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
@@ -220,16 +240,16 @@ def build_optimizer(config):
     return make_optimizer(schedule, **update), schedule
 
 
-def build_layout(config, objective, optimizer) -> Layout:
-    options, settings = dict(**config.parallel), dict(**config.train)
-    accumulate = settings.get("accumulate", 1)
+def build_layout(config, objective, optimizer, rows: loader.LoaderConfig) -> Layout:
     return make_layout(
-        objective=objective,
-        optimizer=optimizer,
+        config.parallel.mode,
+        objective,
+        optimizer,
         seed=config.seed,
-        batch_size=settings["train_batch_size"],
-        accumulate=accumulate,
-        **options,
+        batch_size=math.gcd(*(phase.batch_size for phase in rows.phases)),  # what divides over the devices in each phase
+        fsdp=config.parallel.fsdp,
+        tensor=config.parallel.tensor,
+        accumulate=config.train.accumulate,
     )
 
 
@@ -275,10 +295,10 @@ def evaluate_trained(workdir: Path) -> dict[str, float]:
     trained = open_trained(workdir)
     config, text = trained.config, open_store(trained.config, workdir, trained.tokenizer)
     rows, plans = loader_config(config), Path(workdir) / "plans"
-    layout = build_layout(config, trained.objective, None)
+    layout = build_layout(config, trained.objective, None, rows)
 
     def eval_batches():
         return loader.evaluation_batches(text.held_out, trained.tokenizer, rows, plans, config.data.num_eval_rows)
 
     metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), map(hosts.own_rows, eval_batches()))
-    return metrics | baselines(text, eval_batches)
+    return metrics | baselines(text, rows, eval_batches)

@@ -1,5 +1,6 @@
 """Rows of a batch as a person reads them."""
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -15,10 +16,20 @@ def print_rows(batch: dict, tokenizer, *, rows: int, console: Console | None = N
     console = console or Console()
     console.print("segment A, ", Text("segment B", "cyan"), "; predicted: ", *_legend(), sep="")
     for row in range(min(rows, len(batch["input_ids"]))):
-        random_next = bool(batch["next_sentence_labels"][row])
-        label = Text("random next", "bold red") if random_next else Text("is next", "bold green")
-        console.print(Text(f"\nrow {row}  next_sentence_label={int(random_next)} "), label, sep="")
+        console.print(Text(f"\nrow {row}"), *_labels(batch, row), sep="  ")
         console.print(_row(batch, row, tokenizer))
+
+
+def _labels(batch: dict, row: int) -> list[Text]:
+    """One for each pair of the row."""
+    if "next_sentence_labels" not in batch:
+        return []
+    used = np.atleast_1d(batch["next_sentence_weights"][row]) > 0
+    labels = np.atleast_1d(batch["next_sentence_labels"][row])[used].tolist()
+    return [
+        Text("next_sentence_label=").append(*(("1 random or swapped", "bold red") if label else ("0 is next", "bold green")))
+        for label in labels
+    ]
 
 
 def _legend() -> list[Text]:

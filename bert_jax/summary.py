@@ -48,7 +48,7 @@ def _print_metrics(console: Console, metrics: dict, step: int) -> None:
     console.print(f"                          {side}")
     console.print(f"  masked-LM accuracy      {metrics['masked_lm_accuracy']:6.1%}")
     if "next_sentence_accuracy" in metrics:
-        majority = f'{metrics["next_sentence_majority"]:.1%} by always answering "random"'
+        majority = f"{metrics['next_sentence_majority']:.1%} by always giving the same answer"
         console.print(f"  next-sentence accuracy  {metrics['next_sentence_accuracy']:6.1%} ({majority})")
 
 

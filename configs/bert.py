@@ -8,8 +8,8 @@ Expected: MNLI-m dev 84.4 (base) and 86.6 (large) after fine-tuning, held-out ma
 table 6). Not yet run here at that scale.
 Source of the recipe: appendix A.2, and google-research/bert run_pretraining.py, optimization.py and create_pretraining_data.py.
 
-The paper trains 90% of its steps at length 128 and the rest at 512. A run here has one length: 128, with 20 predictions as in the
-released scripts. For 512: --config.data.max_seq_length=512 --config.data.max_predictions_per_seq=77.
+As in the paper, 90% of the steps are at length 128, with 20 predictions as in the released scripts, and the rest at 512, with 15%
+of that. Length 128 throughout: --config.data.later_phases='()'.
 """
 
 from ml_collections import ConfigDict
@@ -46,7 +46,18 @@ def get_config(arg=None):
     config.data.max_predictions_per_seq = 20
     config.data.masked_lm_prob = 0.15
     config.data.short_seq_prob = 0.1
-    config.data.dupe_factor = 10  # different pairings of sentences; masks are drawn anew in every epoch
+    config.data.dupe_factor = 10  # different pairings of sentences
+    config.data.rows = "pairs"  # pairs (next sentence), sop (order), full_sentences, doc_sentences, segments
+    config.data.max_examples_per_row = 1  # more packs so many short examples into a row, each seeing itself alone
+    config.data.later_phases = ((0.9, 512, 77, 256),)  # (share of the steps before it, length, predictions, rows) each
+    config.data.mask_unit = "token"  # hidden as one: token, whole_word, ngram (1 to 3 words), span (SpanBERT)
+    config.data.mask_token_prob = 0.8  # of the hidden units become [MASK]
+    config.data.random_token_prob = 0.1  # of them become random pieces; the rest stays as it is
+    config.data.max_ngram = 3  # words, n of them with probability proportional to 1/n
+    config.data.span_p = 0.2  # lengths of spans are geometric with this p
+    config.data.max_span_words = 10
+    config.data.masks = "static"  # once for each of dupe_factor pairings, or dynamic: drawn anew in every epoch
+    config.data.num_workers = 1  # threads that make batches; their number changes nothing else
     config.data.num_eval_rows = 4096
 
     config.model = ConfigDict()

@@ -29,6 +29,17 @@ def get_config(arg=None):
     config.data.masked_lm_prob = 0.15
     config.data.short_seq_prob = 0.1
     config.data.dupe_factor = 4  # how many different pairings of sentences are laid out
+    config.data.rows = "pairs"  # pairs (next sentence), sop (order), full_sentences, doc_sentences, segments
+    config.data.max_examples_per_row = 1  # more packs so many short examples into a row, each seeing itself alone
+    config.data.later_phases = ()  # (share of the steps before it, length, predictions, rows of a batch) each
+    config.data.mask_unit = "token"  # hidden as one: token, whole_word, ngram (1 to 3 words), span (SpanBERT)
+    config.data.mask_token_prob = 0.8  # of the hidden units become [MASK]
+    config.data.random_token_prob = 0.1  # of them become random pieces; the rest stays as it is
+    config.data.max_ngram = 3  # words, n of them with probability proportional to 1/n
+    config.data.span_p = 0.2  # lengths of spans are geometric with this p
+    config.data.max_span_words = 10
+    config.data.masks = "dynamic"  # drawn anew in every epoch, or static: once for each of dupe_factor pairings
+    config.data.num_workers = 1  # threads that make batches; their number changes nothing else
     config.data.num_eval_rows = 2000
 
     config.model = ConfigDict()

@@ -12,6 +12,7 @@ OVERRIDES = {
     "text.vocab_size": 120,
     "data.max_seq_length": 24,
     "data.max_predictions_per_seq": 4,
+    "data.later_phases": (),
     "data.held_out_fraction": 0.2,
     "data.num_eval_rows": 20,
     "model.hidden_size": 16,

@@ -1,50 +1,96 @@
-"""Batches as a pure function of (store, settings, step): any step at once, the same on any number of processes.
+"""Batches as a pure function of (store, settings, step): any step at once, the same on any number of processes and workers.
 
-Rows are numbered through over all epochs. Epoch e takes its rows from the pairing e mod dupe_factor, in an order of its own, and
-draws its masks anew.
+Training goes through one phase or several, each with its own length, predictions and batch size. The rows of a phase are numbered
+through over its epochs, so that the position in the data is (phase, rows consumed). Epoch e takes its rows from the pairing
+e mod dupe_factor, in an order of its own. It draws its masks anew ("dynamic"), or takes those of its pairing ("static").
 """
 
 import math
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from bert_jax.data import keyed
-from bert_jax.data.masking import mask_tokens
-from bert_jax.data.rows import PairPlan, build_pairs, read_rows
+from bert_jax.data.masking import MaskRule, mask_rows
+from bert_jax.data.plans import MODES, Plan, PlanConfig, build_plan
+from bert_jax.data.rows import packing_arrays, read_rows
 from bert_jax.data.store import Split
+from bert_jax.data.words import begins_word
 from bert_jax.errors import UserError
 from bert_jax.text.wordpiece import WordPiece
 
 MIN_SEQ_LENGTH = 8
+MASKS = ("dynamic", "static")
 Batch = dict[str, np.ndarray]
+
+
+class Phase(NamedTuple):
+    """A stretch of training with batches of one shape; batch_size counts the rows of all processes together."""
+
+    first_step: int
+    max_seq_length: int
+    max_predictions_per_seq: int
+    batch_size: int
+
+
+class Position(NamedTuple):
+    """How far training has come in the data: it does not depend on processes or workers."""
+
+    phase: int
+    rows: int  # consumed in this phase
 
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """Settings under the names of create_pretraining_data.py; batch_size counts the rows of all processes together."""
+    """Settings under the names of create_pretraining_data.py where it has them.
 
-    max_seq_length: int
-    max_predictions_per_seq: int
-    masked_lm_prob: float
+    Attributes:
+        phases: the first begins at step 0, each other one after the one before it.
+        rows: a name of plans.MODES.
+        max_examples_per_row: 1 for an example a row, more to pack them.
+        dupe_factor: number of pairings, and with static masks of maskings.
+        masks: "dynamic" or "static".
+        num_workers: threads that make batches.
+    """
+
+    phases: tuple[Phase, ...]
     short_seq_prob: float
     dupe_factor: int
     seed: int
-    batch_size: int
+    rows: str = "pairs"
+    max_examples_per_row: int = 1
+    masks: str = "dynamic"
+    mask: MaskRule = MaskRule()
+    num_workers: int = 1
 
     def __post_init__(self):
-        _require("data.max_seq_length", self.max_seq_length, self.max_seq_length >= MIN_SEQ_LENGTH, f"at least {MIN_SEQ_LENGTH}")
-        for name in ("max_predictions_per_seq", "dupe_factor", "batch_size"):
+        for phase in self.phases:
+            length = phase.max_seq_length
+            _require("data.max_seq_length", length, length >= MIN_SEQ_LENGTH, f"at least {MIN_SEQ_LENGTH}")
+            for name in ("max_predictions_per_seq", "batch_size"):
+                _require(f"data.{name}", getattr(phase, name), getattr(phase, name) >= 1, "at least 1")
+        first_steps = [phase.first_step for phase in self.phases]
+        in_order = first_steps[0] == 0 and all(before < after for before, after in zip(first_steps, first_steps[1:]))
+        _require("data.later_phases", f"first steps {first_steps}", in_order, "each phase after the one before it")
+        for name in ("dupe_factor", "max_examples_per_row", "num_workers"):
             _require(f"data.{name}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _require("data.masked_lm_prob", self.masked_lm_prob, 0 < self.masked_lm_prob <= 1, "more than 0, at most 1")
         _require("data.short_seq_prob", self.short_seq_prob, 0 <= self.short_seq_prob <= 1, "from 0 to 1")
+        _require("data.rows", self.rows, self.rows in MODES, " or ".join(MODES))
+        _require("data.masks", self.masks, self.masks in MASKS, " or ".join(MASKS))
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether batches hold labels of pairs."""
+        return MODES[self.rows].in_pairs
 
 
-def _require(name: str, value: float, holds: bool, expected: str) -> None:
+def _require(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise UserError(f"{name} is out of range", got=value, expected=expected)
 
@@ -57,12 +103,18 @@ class Loader:
     tokenizer: WordPiece
     config: LoaderConfig
     plans_folder: Path
-    _plans: dict[int, PairPlan] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _plans: dict[tuple[int, int], Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _building: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     @property
     def num_rows(self) -> int:
         """Rows of the first epoch; other pairings give a few more or less."""
-        return len(self._plan(0).table)
+        return self._plan(0, 0).num_rows
+
+    def position(self, step: int) -> Position:
+        """What has been consumed before this step."""
+        phase = max(number for number, phase in enumerate(self.config.phases) if phase.first_step <= step)
+        return Position(phase, (step - self.config.phases[phase].first_step) * self.config.phases[phase].batch_size)
 
     def batch(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
         """The arrays of bert_jax/batch.py that pretraining needs: the rows of this process, in the global order.
@@ -70,77 +122,64 @@ class Loader:
         Raises:
             UserError: the batch does not divide by the processes, or the split has no rows.
         """
-        size = _share(self.config.batch_size, process_count)
-        start = step * self.config.batch_size + process_index * size
+        number, place = self.position(step)
+        phase = self.config.phases[number]
+        size = _share(phase.batch_size, process_count)
+        place += process_index * size
         parts = []
         while size:
-            epoch, row = self._locate(start)
-            plan = self._plan(epoch)
-            taken = min(size, len(plan.table) - row)
-            order = keyed.key_of(self.config.seed, "order", epoch)
-            rows = keyed.permute(np.arange(row, row + taken), len(plan.table), order)
-            masks = keyed.key_of(self.config.seed, "mask", epoch)
-            parts.append(_batch(self.split, self.tokenizer, self.config, plan, rows, masks))
-            start, size = start + taken, size - taken
+            epoch, row = self._locate(number, place)
+            duplicate = epoch % self.config.dupe_factor
+            plan = self._plan(number, duplicate)
+            taken = min(size, plan.num_rows - row)
+            order = keyed.key_of(self.config.seed, "order", number, epoch)
+            rows = keyed.permute(np.arange(row, row + taken), plan.num_rows, order)
+            masking = epoch if self.config.masks == "dynamic" else duplicate
+            masks = keyed.key_of(self.config.seed, "mask", number, masking)
+            parts.append(_batch(self.split, self.tokenizer, self.config, phase, plan, rows, masks))
+            place, size = place + taken, size - taken
         return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def iterate(
         self, start_step: int = 0, *, prefetch: int = 2, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
-        """Batches from `start_step` on, without end, `prefetch` of them made ahead."""
-        return made_ahead(lambda step: self.batch(step, process_index, process_count), start_step, prefetch)
+        """Batches from `start_step` on, without end, `prefetch` of them made ahead of each worker."""
+        workers = self.config.num_workers
+        return made_ahead(lambda step: self.batch(step, process_index, process_count), start_step, prefetch * workers, workers)
 
-    def _plan(self, epoch: int) -> PairPlan:
-        duplicate = epoch % self.config.dupe_factor
-        if duplicate not in self._plans:
-            self._plans[duplicate] = _plan(self.split, self.config, duplicate, self.plans_folder)
-        return self._plans[duplicate]
+    def _plan(self, phase: int, duplicate: int) -> Plan:
+        with self._building:
+            if (phase, duplicate) not in self._plans:
+                shape = self.config.phases[phase]
+                self._plans[phase, duplicate] = _plan(self.split, self.config, shape, duplicate, self.plans_folder)
+            return self._plans[phase, duplicate]
 
-    def _locate(self, row: int) -> tuple[int, int]:
+    def _locate(self, phase: int, row: int) -> tuple[int, int]:
         """Epoch and place in it of a row numbered through over all epochs. Builds no plan beyond the one it ends in."""
         sizes: list[int] = []
         for duplicate in range(self.config.dupe_factor):
-            sizes.append(len(self._plan(duplicate).table))
+            sizes.append(self._plan(phase, duplicate).num_rows)
             if row < sum(sizes):
                 return duplicate, row - sum(sizes[:-1])
         rounds, row = divmod(row, sum(sizes))
-        epoch, row = self._locate(row)
+        epoch, row = self._locate(phase, row)
         return rounds * self.config.dupe_factor + epoch, row
 
 
-def made_ahead(batch: Callable[[int], Batch], start_step: int, prefetch: int = 2) -> Iterator[Batch]:
-    """batch(start_step), batch(start_step + 1), ... without end, `prefetch` of them made ahead by a thread. Closing the iterator
-    ends the thread; an error in it is raised here."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(prefetch)
-    closed = threading.Event()
-
-    def offer(item: Batch | BaseException) -> None:
-        while not closed.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def produce() -> None:
-        step = start_step
-        try:
-            while not closed.is_set():
-                offer(batch(step))
-                step += 1
-        except BaseException as error:
-            offer(error)
-
-    thread = threading.Thread(target=produce, name="batches", daemon=True)
-    thread.start()
+def made_ahead(batch: Callable[[int], Batch], start_step: int, prefetch: int = 2, workers: int = 1) -> Iterator[Batch]:
+    """batch(start_step), batch(start_step + 1), ... without end, `prefetch` of them made ahead by `workers` threads. Closing the
+    iterator ends the threads; an error in one is raised here, at its step."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
     try:
+        ahead = deque(pool.submit(batch, step) for step in range(start_step, start_step + prefetch))
+        step = start_step + prefetch
         while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            ready = ahead.popleft().result()
+            ahead.append(pool.submit(batch, step))
+            step += 1
+            yield ready
     finally:
-        closed.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)
 
 
 def evaluation_batches(
@@ -155,22 +194,23 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """The same rows with the same masks each time: `num_rows` of a keyed shuffle, or all if there are fewer, each once.
 
-    The last batch is filled up with rows whose weights are 0.
+    They have the shape of the first phase throughout, so that losses compare over all of training. The last batch is filled up
+    with rows whose weights are 0.
 
     Raises:
         UserError: the batch does not divide by the processes, or the split has no rows.
     """
-    share = _share(config.batch_size, process_count)
-    plan = _plan(split, config, 0, plans_folder)
-    num_rows = min(num_rows, len(plan.table))
-    rows = keyed.permute(np.arange(num_rows), len(plan.table), keyed.key_of(config.seed, "evaluation order"))
+    phase = config.phases[0]
+    share = _share(phase.batch_size, process_count)
+    plan = _plan(split, config, phase, 0, plans_folder)
+    num_rows = min(num_rows, plan.num_rows)
+    rows = keyed.permute(np.arange(num_rows), plan.num_rows, keyed.key_of(config.seed, "evaluation order"))
     masks = keyed.key_of(config.seed, "evaluation mask")
-    for start in range(0, num_rows, config.batch_size):
+    for start in range(0, num_rows, phase.batch_size):
         mine = start + process_index * share + np.arange(share)
-        batch = _batch(split, tokenizer, config, plan, rows[np.minimum(mine, num_rows - 1)], masks)
-        fills = mine >= num_rows
-        batch["masked_lm_weights"][fills] = 0
-        batch["next_sentence_weights"][fills] = 0
+        batch = _batch(split, tokenizer, config, phase, plan, rows[np.minimum(mine, num_rows - 1)], masks)
+        for name in batch.keys() & {"masked_lm_weights", "next_sentence_weights"}:
+            batch[name][mine >= num_rows] = 0
         yield batch
 
 
@@ -207,48 +247,63 @@ def majority_baseline(batches: Iterable[Batch]) -> float:
     return max(random_next, total - random_next) / total
 
 
-def _plan(split: Split, config: LoaderConfig, duplicate: int, folder: Path) -> PairPlan:
-    plan = build_pairs(
-        split,
-        max_seq_length=config.max_seq_length,
-        short_seq_prob=config.short_seq_prob,
-        seed=config.seed,
-        duplicate=duplicate,
-        folder=folder,
+def _plan(split: Split, config: LoaderConfig, phase: Phase, duplicate: int, folder: Path) -> Plan:
+    settings = PlanConfig(
+        config.rows, phase.max_seq_length, config.short_seq_prob, config.max_examples_per_row, config.seed, duplicate
     )
-    if not len(plan.table):
+    plan = build_plan(split, settings, folder)
+    if not plan.num_rows:
         raise UserError(
-            "the split has no pair of sentences",
+            f"the split gives no row for data.rows={config.rows}",
             got=f"{split.num_documents} documents, {split.num_sentences} sentences",
-            expected="at least two sentences",
+            expected="a document of at least two sentences" if config.in_pairs else "at least one sentence",
             fix="add text, or raise data.held_out_fraction",
         )
     return plan
 
 
 def _batch(
-    split: Split, tokenizer: WordPiece, config: LoaderConfig, plan: PairPlan, rows: np.ndarray, mask_key: np.uint64
+    split: Split,
+    tokenizer: WordPiece,
+    config: LoaderConfig,
+    phase: Phase,
+    plan: Plan,
+    rows: np.ndarray,
+    mask_key: np.uint64,
 ) -> Batch:
-    laid_out = read_rows(split, plan, rows, config.max_seq_length, tokenizer)
-    lengths = laid_out.input_mask.sum(axis=1)
-    masked = mask_tokens(
+    laid_out = read_rows(split, plan, rows, phase.max_seq_length, config.max_examples_per_row, tokenizer)
+    word_begins = None
+    if config.mask.mask_unit != "token":
+        word_begins = np.zeros_like(laid_out.is_text)
+        word_begins[laid_out.is_text] = begins_word(split, laid_out.places, tokenizer)
+    masked = mask_rows(
         laid_out.input_ids,
         laid_out.is_text,
-        lengths,
+        word_begins,
+        laid_out.input_mask.sum(axis=1),
         rows,
         mask_key,
+        config.mask,
+        max_predictions_per_seq=phase.max_predictions_per_seq,
         mask_id=tokenizer.mask_id,
         vocab_size=tokenizer.size,
-        masked_lm_prob=config.masked_lm_prob,
-        max_predictions_per_seq=config.max_predictions_per_seq,
     )
-    return {
+    batch = {
         "input_ids": masked.input_ids,
         "input_mask": laid_out.input_mask,
         "segment_ids": laid_out.segment_ids,
+        "example_id": rows.astype(np.int32),
         "masked_lm_positions": masked.masked_lm_positions,
         "masked_lm_ids": masked.masked_lm_ids,
         "masked_lm_weights": masked.masked_lm_weights,
-        "next_sentence_labels": laid_out.next_sentence_labels,
-        "next_sentence_weights": np.ones(len(rows), np.float32),
     }
+    is_packed = config.max_examples_per_row > 1
+    if is_packed:
+        batch |= packing_arrays(laid_out)
+    if config.in_pairs:
+        labels, used = laid_out.labels, laid_out.used
+        batch |= {
+            "next_sentence_labels": labels if is_packed else labels[:, 0],
+            "next_sentence_weights": used if is_packed else used[:, 0],
+        }
+    return batch

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from bert_jax.errors import UserError
-from bert_jax.models.attention import SelfAttention
+from bert_jax.models.attention import SelfAttention, visible
 from bert_jax.models.layers import ACTIVATIONS, Dense, Embedding, LayerNorm
 
 # What of each layer is kept for the backward pass; all is kept under "none", only the layer's input under "full".
@@ -60,7 +61,7 @@ class EncoderConfig:
 
 class EncoderOutput(NamedTuple):
     hidden_BLD: jax.Array
-    pooled_BD: jax.Array
+    pooled_BD: jax.Array  # [B, E, D] where cls_positions are given
     word_table_VD: jax.Array  # for the output layer that shares it
 
 
@@ -70,13 +71,16 @@ class Embeddings(nn.Module):
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, input_ids_BL, segment_ids_BL, *, train: bool):
+    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, *, train: bool):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
         position = Embedding(cfg, cfg.max_position_embeddings, name="position")
         segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
-        length = input_ids_BL.shape[1]
-        sum_BLD = word(input_ids_BL) + position.table()[None, :length].astype(cfg.dtype) + segment(segment_ids_BL)
+        if position_ids_BL is None:
+            place_BLD = position.table()[None, : input_ids_BL.shape[1]].astype(cfg.dtype)
+        else:
+            place_BLD = position(position_ids_BL)
+        sum_BLD = word(input_ids_BL) + place_BLD + segment(segment_ids_BL)
         x_BLD = LayerNorm(cfg, name="norm")(sum_BLD)
         return nn.Dropout(cfg.hidden_dropout_prob, deterministic=not train)(x_BLD), word.table()
 
@@ -87,10 +91,10 @@ class Block(nn.Module):
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, x_BLD, input_mask_BL, train: bool):
+    def __call__(self, x_BLD, visible_B1LL, train: bool):
         cfg = self.config
         dropout = nn.Dropout(cfg.hidden_dropout_prob, deterministic=not train)
-        attended_BLD = SelfAttention(cfg, name="attention")(x_BLD, input_mask_BL, train=train)
+        attended_BLD = SelfAttention(cfg, name="attention")(x_BLD, visible_B1LL, train=train)
         x_BLD = LayerNorm(cfg, name="attention_norm")(x_BLD + dropout(attended_BLD))
         inner_BLF = ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.intermediate_size, name="intermediate")(x_BLD))
         outer_BLD = Dense(cfg, cfg.hidden_size, name="output")(inner_BLF)
@@ -107,8 +111,19 @@ class Encoder(nn.Module):
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, input_ids_BL, segment_ids_BL, input_mask_BL, *, train: bool) -> EncoderOutput:
-        """Arguments are int32[B, L], the mask 1 at real tokens; needs a "dropout" rng when train is true."""
+    def __call__(
+        self,
+        input_ids_BL,
+        segment_ids_BL,
+        input_mask_BL,
+        position_ids_BL=None,
+        sequence_ids_BL=None,
+        cls_positions_BE=None,
+        *,
+        train: bool,
+    ) -> EncoderOutput:
+        """Arguments are int32 arrays of bert_jax/batch.py, the last three for packed rows; needs a "dropout" rng when train is
+        true."""
         cfg = self.config
         if input_ids_BL.shape[1] > cfg.max_position_embeddings:
             raise UserError(
@@ -116,7 +131,7 @@ class Encoder(nn.Module):
                 got=f"{input_ids_BL.shape[1]} tokens, model.max_position_embeddings={cfg.max_position_embeddings}",
                 expected="data.max_seq_length <= model.max_position_embeddings",
             )
-        x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, train=train)
+        x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, position_ids_BL, train=train)
         block = Block
         if cfg.remat != "none":  # the loop already keeps XLA from merging the two computations
             block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=cfg.unroll_layers, static_argnums=(3,))
@@ -128,6 +143,10 @@ class Encoder(nn.Module):
             length=cfg.num_hidden_layers,
             unroll=cfg.num_hidden_layers if cfg.unroll_layers else 1,
         )
-        hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, input_mask_BL, train)
-        pooled_BD = nn.tanh(Dense(cfg, cfg.hidden_size, name="pooler")(hidden_BLD[:, 0]))
+        hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
+        if cls_positions_BE is None:
+            first_BD = hidden_BLD[:, 0]
+        else:
+            first_BD = jnp.take_along_axis(hidden_BLD, cls_positions_BE[:, :, None], axis=1)
+        pooled_BD = nn.tanh(Dense(cfg, cfg.hidden_size, name="pooler")(first_BD))
         return EncoderOutput(hidden_BLD, pooled_BD, word_table_VD)

@@ -30,7 +30,8 @@ class MaskedLMHead(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """Logits float32[B, C] from the pooled vector: the next-sentence head, and the classifier of paper section 4."""
+    """Logits float32[B, C], of packed rows [B, E, C], from the pooled vector: the next-sentence head, and the classifier of
+    paper section 4."""
 
     config: Any
     num_classes: int

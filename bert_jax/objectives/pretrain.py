@@ -1,4 +1,5 @@
-"""Masked language model, with next-sentence prediction or without (BERT paper, section 3.1)."""
+"""Masked language model, with the label of a pair or without: next sentence (BERT paper, section 3.1) or sentence order (ALBERT,
+arXiv 1909.11942, section 3.1), as the rows have it."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ def bert(config: EncoderConfig, *, next_sentence: bool = True) -> Objective:
     """The paper's loss: mean masked-LM loss plus mean next-sentence loss, both with weight 1.
 
     Params are {"encoder", "masked_lm", "next_sentence"}; without next_sentence the last is absent (paper, table 5, "No NSP").
-    predict gives logits_BPV and, with next_sentence, logits_BC over (is next, random).
+    predict gives logits_BPV and, with next_sentence, logits_BC over (is next, random). Rows may be packed (bert_jax/batch.py).
     """
     encoder, masked_lm, next_head = Encoder(config), MaskedLMHead(config), ClassHead(config, 2)
 
@@ -33,6 +34,7 @@ def bert(config: EncoderConfig, *, next_sentence: bool = True) -> Objective:
             batch["input_ids"],
             batch["segment_ids"],
             batch["input_mask"],
+            *(batch.get(name) for name in ("position_ids", "sequence_ids", "cls_positions")),
             train=rng is not None,
             rngs={} if rng is None else {"dropout": rng},
         )

@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 
 from bert_jax import batch as contract
-from bert_jax.data.loader import Loader, LoaderConfig, evaluation_batches, majority_baseline, unigram_baseline
+from bert_jax.data.loader import Loader, LoaderConfig, Phase, evaluation_batches, majority_baseline, unigram_baseline
+from bert_jax.data.masking import MaskRule
+from bert_jax.data.plans import MODES
 from bert_jax.errors import UserError
 from tests.data.small import TWELVE, make_store
 
-CONFIG = LoaderConfig(
-    max_seq_length=16, max_predictions_per_seq=3, masked_lm_prob=0.15, short_seq_prob=0.1, dupe_factor=2, seed=0, batch_size=8
-)
+PHASE = Phase(first_step=0, max_seq_length=16, max_predictions_per_seq=3, batch_size=8)
+CONFIG = LoaderConfig((PHASE,), short_seq_prob=0.1, dupe_factor=2, seed=0)
+
+
+def shaped(**changes) -> LoaderConfig:
+    return replace(CONFIG, phases=(PHASE._replace(**changes),))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,8 @@ def originals(batch) -> list[bytes]:
 def test_a_batch_keeps_the_contract(loader):
     batch = loader.batch(0)
     contract.check(batch)
-    assert set(batch) == set(contract.FIELDS) - {"label_ids", "label_weights"}
+    packed_only = {"sequence_ids", "position_ids", "cls_positions"}
+    assert set(batch) == set(contract.FIELDS) - {"label_ids", "label_weights"} - packed_only
     assert batch["input_ids"].shape == (8, 16) and batch["masked_lm_ids"].shape == (8, 3)
     assert (batch["next_sentence_weights"] == 1).all()
 
@@ -63,7 +69,7 @@ def test_rows_are_built_as_bert_builds_them(loader):
 
 
 def test_label_zero_is_the_true_next_sentence(store, tmp_path):
-    loader = Loader(store.train, TWELVE, replace(CONFIG, max_seq_length=40), tmp_path)
+    loader = Loader(store.train, TWELVE, shaped(max_seq_length=40), tmp_path)
     text = store.train.tokens(np.arange(store.train.num_tokens)).tolist()
     joined = ",".join(map(str, text)) + ","
     checked = 0
@@ -79,8 +85,6 @@ def test_label_zero_is_the_true_next_sentence(store, tmp_path):
 
 
 def test_an_epoch_holds_each_row_once_and_its_order_is_shuffled(loader):
-    plan = loader._plan(0).table
-    assert loader.num_rows == len(plan)
     steps = [loader.batch(step) for step in range(loader.num_rows // 8)]
     seen = [row for batch in steps for row in originals(batch)]
     everything = [row for batch in evaluation(loader, 10**6) for row in originals(batch)][: loader.num_rows]
@@ -92,14 +96,14 @@ def test_an_epoch_holds_each_row_once_and_its_order_is_shuffled(loader):
 
 
 def evaluation(loader, num_rows, process=(0, 1), **changes):
-    config = replace(loader.config, **changes)
+    config = replace(loader.config, phases=(PHASE._replace(**changes),))
     where = {"process_index": process[0], "process_count": process[1]}
     return evaluation_batches(loader.split, TWELVE, config, loader.plans_folder, num_rows, **where)
 
 
 def test_a_batch_may_straddle_two_epochs(loader):
-    wide = Loader(loader.split, TWELVE, replace(CONFIG, batch_size=loader.num_rows + 3), loader.plans_folder)
-    narrow = Loader(loader.split, TWELVE, replace(CONFIG, batch_size=1), loader.plans_folder)
+    wide = Loader(loader.split, TWELVE, shaped(batch_size=loader.num_rows + 3), loader.plans_folder)
+    narrow = Loader(loader.split, TWELVE, shaped(batch_size=1), loader.plans_folder)
     batch = wide.batch(0)
     for place in (0, loader.num_rows - 1, loader.num_rows, loader.num_rows + 2):
         single = narrow.batch(place)
@@ -107,7 +111,7 @@ def test_a_batch_may_straddle_two_epochs(loader):
 
 
 def test_masks_change_from_epoch_to_epoch_though_the_pairing_returns(loader):
-    one = replace(CONFIG, dupe_factor=1, batch_size=loader.num_rows)
+    one = replace(shaped(batch_size=loader.num_rows), dupe_factor=1)
     first, second = (Loader(loader.split, TWELVE, one, loader.plans_folder).batch(step) for step in (0, 1))
     assert sorted(originals(first)) == sorted(originals(second))
     assert originals(first) != originals(second)
@@ -115,11 +119,11 @@ def test_masks_change_from_epoch_to_epoch_though_the_pairing_returns(loader):
 
 
 def test_epochs_go_round_the_pairings(loader):
-    sizes = [len(loader._plan(epoch).table) for epoch in (0, 1)]
-    assert loader._plan(2) is loader._plan(0) and not np.array_equal(loader._plan(0).table, loader._plan(1).table)
+    sizes = [loader._plan(0, duplicate).num_rows for duplicate in (0, 1)]
+    assert not np.array_equal(loader._plan(0, 0).stretches, loader._plan(0, 1).stretches)
     total = sum(sizes)
     places = [0, sizes[0] - 1, sizes[0], total - 1, total, total + sizes[0], 5 * total + 1]
-    assert [loader._locate(place) for place in places] == [
+    assert [loader._locate(0, place) for place in places] == [
         (0, 0), (0, sizes[0] - 1), (1, 0), (1, sizes[1] - 1), (2, 0), (3, 0), (10, 1),
     ]  # fmt: skip
 
@@ -151,7 +155,7 @@ def test_an_error_in_the_thread_is_raised_in_the_caller(loader):
     batches = loader.iterate(process_count=3)
     with pytest.raises(UserError, match="does not divide"):
         next(batches)
-    assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
@@ -209,13 +213,12 @@ def test_the_unigram_baseline_by_hand():
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("max_seq_length", 7),
-        ("max_predictions_per_seq", 0),
-        ("masked_lm_prob", 0.0),
-        ("masked_lm_prob", 1.5),
         ("short_seq_prob", -0.1),
         ("dupe_factor", 0),
-        ("batch_size", 0),
+        ("max_examples_per_row", 0),
+        ("num_workers", 0),
+        ("rows", "sentences"),
+        ("masks", "frozen"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(name, value):
@@ -226,10 +229,22 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 @pytest.mark.filterwarnings("ignore:the split holds a single document")
 def test_a_split_without_any_pair_is_refused(tmp_path):
     store = make_store(tmp_path / "store", [["a b c"], ["d"]])
-    with pytest.raises(UserError, match="no pair of sentences"):
+    with pytest.raises(UserError, match="no row for data.rows=pairs"):
         list(evaluation_batches(store.held_out, TWELVE, CONFIG, tmp_path, 10))
-    with pytest.raises(UserError, match="no pair of sentences"):
+    with pytest.raises(UserError, match="no row for data.rows=pairs"):
         Loader(store.train, TWELVE, CONFIG, tmp_path).batch(0)
+
+
+@pytest.mark.parametrize("name, value", [("max_seq_length", 7), ("max_predictions_per_seq", 0), ("batch_size", 0)])
+def test_phases_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(UserError, match=rf"{name}.*\n.*{value}"):
+        shaped(**{name: value})
+
+
+@pytest.mark.parametrize("first_steps", [(1,), (0, 5, 5), (0, 9, 3)])
+def test_phases_out_of_order_are_refused(first_steps):
+    with pytest.raises(UserError, match="later_phases"):
+        replace(CONFIG, phases=tuple(PHASE._replace(first_step=step) for step in first_steps))
 
 
 def test_the_majority_baseline_counts_real_rows_only():
@@ -238,3 +253,61 @@ def test_the_majority_baseline_counts_real_rows_only():
         {"next_sentence_labels": np.array([1, 0, 0], np.int32), "next_sentence_weights": np.array([1, 0, 0], np.float32)},
     ]
     assert majority_baseline(batches) == 0.75
+
+
+@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_batches_of_every_mode_keep_the_contract(store, tmp_path, mode, most):
+    short = 0.1 if MODES[mode].in_pairs else 0.0
+    config = replace(shaped(max_seq_length=32), rows=mode, max_examples_per_row=most, short_seq_prob=short)
+    batch = Loader(store.train, TWELVE, config, tmp_path).batch(3)
+    contract.check(batch)
+    assert ("next_sentence_labels" in batch) == MODES[mode].in_pairs and ("sequence_ids" in batch) == (most > 1)
+    row, slot = np.nonzero(batch["masked_lm_weights"])
+    assert not np.isin(batch["masked_lm_ids"][row, slot], [TWELVE.pad_id, TWELVE.cls_id, TWELVE.sep_id]).any()
+    if most > 1 and MODES[mode].in_pairs:
+        assert batch["next_sentence_labels"].shape == (8, most)
+        assert np.array_equal(batch["next_sentence_weights"].sum(axis=1), batch["sequence_ids"].max(axis=1))
+
+
+def by_row(loader: Loader, epoch: int) -> dict[int, bytes]:
+    """What stands at each row of the plan in this epoch, the batch being an epoch."""
+    batch = loader.batch(epoch)
+    return {int(row): ids.tobytes() for row, ids in zip(batch["example_id"], batch["input_ids"])}
+
+
+def test_static_masks_return_with_their_pairing_and_dynamic_ones_do_not(store, tmp_path):
+    config = replace(CONFIG, dupe_factor=1)
+    size = Loader(store.train, TWELVE, config, tmp_path).num_rows
+    dynamic, static = (
+        Loader(store.train, TWELVE, replace(config, masks=masks, phases=(PHASE._replace(batch_size=size),)), tmp_path)
+        for masks in ("dynamic", "static")
+    )
+    # The two differ in the masks alone: rows and order are the same, and so is the first epoch.
+    assert digest(static.batch(0)) == digest(dynamic.batch(0))
+    assert originals(static.batch(1)) == originals(dynamic.batch(1)) and digest(static.batch(1)) != digest(dynamic.batch(1))
+    assert by_row(static, 0) == by_row(static, 1) == by_row(static, 2) and by_row(dynamic, 0) != by_row(dynamic, 1)
+
+
+def test_static_masks_of_another_pairing_are_others(store, tmp_path):
+    full = replace(CONFIG, rows="segments", short_seq_prob=0.0, masks="static")  # each pairing has the same rows
+    size = Loader(store.train, TWELVE, full, tmp_path).num_rows
+    loader = Loader(store.train, TWELVE, replace(full, phases=(PHASE._replace(batch_size=size),)), tmp_path)
+    assert by_row(loader, 0) == by_row(loader, 2) and by_row(loader, 0).keys() == by_row(loader, 1).keys()
+    assert by_row(loader, 0) != by_row(loader, 1)
+
+
+def test_words_are_hidden_whole(store, tmp_path):
+    continues = TWELVE.id_of["##g"]
+    store = make_store(tmp_path / "store", [["ag bg c dgg e", "agg b cg"] * 4, ["fg", "a"], ["b"]], 0.3)
+    split = max(store.train, store.held_out, key=lambda split: split.num_tokens)
+    config = replace(CONFIG, rows="segments", short_seq_prob=0.0, mask=MaskRule(mask_unit="whole_word", masked_lm_prob=0.3))
+    loader = Loader(split, TWELVE, config, tmp_path)
+    for step in range(5):
+        batch = loader.batch(step)
+        ids = np.array([np.frombuffer(row, np.int32) for row in originals(batch)])
+        hidden = np.zeros(batch["input_ids"].shape, bool)
+        row, slot = np.nonzero(batch["masked_lm_weights"])
+        hidden[row, batch["masked_lm_positions"][row, slot]] = True
+        same_word = ids[:, 2:] == continues
+        assert same_word.any() and (hidden[:, 2:] == hidden[:, 1:-1])[same_word].all()
