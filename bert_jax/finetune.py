@@ -48,7 +48,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     )
     objective = build_objective(config, trained)
     fit_config = _fit_config(config, len(train_examples))
-    size, steps = fit_config.train_batch_size, fit_config.num_train_steps
+    size, steps = config.train.train_batch_size, fit_config.num_train_steps
     schedule = schedules.bert(config.optim.learning_rate, int(config.optim.warmup_proportion * steps), steps)
     optimizer = make_optimizer(schedule, weight_decay=config.optim.weight_decay)
     workdirs.write_config(
@@ -65,7 +65,11 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         fit_config,
         workdir,
         seed=config.seed,
-        facts={"vocabulary": trained.tokenizer.content_hash, "pretrained_steps": trained.step},
+        facts=lambda step: {
+            "vocabulary": trained.tokenizer.content_hash,
+            "pretrained_steps": trained.step,
+            "position": {"rows": step * size},
+        },
         accept=lambda facts: workdirs.same_vocabulary(facts, trained.tokenizer),
         pretrained={"encoder": trained.params["encoder"]},
         quiet=quiet,
@@ -114,8 +118,8 @@ def build_objective(config, trained: run.Trained) -> Objective:
 def _fit_config(config, num_examples: int) -> FitConfig:
     """num_train_epochs as steps, rounded down (google-research/bert run_classifier.main)."""
     settings = dict(config.train)
-    epochs = settings.pop("num_train_epochs")
-    return FitConfig(num_train_steps=int(num_examples / config.train.train_batch_size * epochs), **settings)
+    epochs, size = settings.pop("num_train_epochs"), settings.pop("train_batch_size")
+    return FitConfig(num_train_steps=int(num_examples / size * epochs), **settings)
 
 
 def predict_classes(objective: Objective, params, batches: Iterable[data.Batch]) -> np.ndarray:

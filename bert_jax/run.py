@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -39,15 +40,16 @@ def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], No
     workdir = Path(workdir)
     hosts.join()
     hosts.require_same("the config", json.dumps(config.to_dict(), sort_keys=True))
-    with workdirs.opened(config, workdir):
+    with ExitStack() as held:
+        hosts.only_first(lambda: held.enter_context(workdirs.opened(config, workdir)))
         keep_compiled(workdir)
-        return _train(config, workdir, quiet, say)
+        return _train(config, workdir, quiet, say if jax.process_index() == 0 else lambda line: None)
 
 
 def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bool:
     rows, plans = loader_config(config), workdir / "plans"
     fit_config = FitConfig(**{field.name: config.train[field.name] for field in fields(FitConfig)})
-    tokenizer, text = open_data(config, workdir, say=say)
+    tokenizer, text = hosts.in_turn(lambda: open_data(config, workdir, say=say))
     if rows.mask.mask_unit != "token":
         words.require_words(text, tokenizer)
     objective = build_objective(config, tokenizer.size)
@@ -62,8 +64,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         workdirs.same_vocabulary(saved, tokenizer)
         workdirs.same_store(saved, text.content_hash)
 
-    facts = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
-    workdirs.write_config(config, workdir, facts | {"source": text.manifest["source"]})
+    inputs = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
+    hosts.only_first(lambda: workdirs.write_config(config, workdir, inputs | {"source": text.manifest["source"]}))
     say(
         f"{text.train.num_tokens:,} pieces to train on, {text.held_out.num_tokens:,} held out; {batches.num_rows:,} rows an epoch"
     )
@@ -77,20 +79,26 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         fit_config,
         workdir,
         seed=config.seed,
-        facts=facts,
+        facts=lambda step: inputs | {"position": batches.position(step)._asdict()},
         accept=accept,
+        name_batch=lambda step: f"documents {', '.join(map(str, batches.documents(step)))} of the training text",
         quiet=quiet,
     )
     if not ended.complete:
         say(f"stopped and saved at step {ended.step:,}; the same command continues")
         return False
-    if not workdirs.finished(workdir, ended.step):
-        held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
-        metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")}
-        metrics |= baselines(text, rows, eval_batches)
-        plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics["unigram_loss"])]
-        workdirs.write_result(workdir, {"step": ended.step, "metrics": metrics, "plots": plots})
+    hosts.only_first(lambda: write_report(workdir, ended.step, lambda: baselines(text, rows, eval_batches)))
     return True
+
+
+def write_report(workdir: Path, step: int, baselines: Callable[[], dict[str, float]]) -> None:
+    """Plots and result.json of a run that ended at this step, unless they are there."""
+    if workdirs.finished(workdir, step):
+        return
+    held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
+    metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")} | baselines()
+    plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics["unigram_loss"])]
+    workdirs.write_result(workdir, {"step": step, "metrics": metrics, "plots": plots})
 
 
 def baselines(text: store.Store, rows: loader.LoaderConfig, eval_batches: Callable[[], Iterator[dict]]) -> dict[str, float]:

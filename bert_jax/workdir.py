@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "train.eval_every_steps",
     "train.keep_checkpoints",
     "train.log_every_steps",
+    "train.max_skipped_steps",
     "train.num_train_steps",
     "train.save_every_steps",
 )

@@ -45,6 +45,7 @@ def get_config(arg=None):
     config.train.log_every_steps = 50
     config.train.eval_every_steps = 500
     config.train.save_every_steps = 500
+    config.train.max_skipped_steps = 20  # so many in a row that are not finite end the run
     config.train.keep_checkpoints = 1
 
     config.parallel = ConfigDict()

@@ -71,6 +71,7 @@ def get_config(arg=None):
     config.train.log_every_steps = 100
     config.train.eval_every_steps = 500
     config.train.save_every_steps = 500
+    config.train.max_skipped_steps = 20  # so many in a row that are not finite end the run; fewer are skipped and counted
     config.train.keep_checkpoints = 2
 
     config.parallel = ConfigDict()

@@ -21,6 +21,7 @@ from bert_jax.data.masking import MaskRule, mask_rows
 from bert_jax.data.plans import MODES, Plan, PlanConfig, build_plan
 from bert_jax.data.rows import packing_arrays, read_rows
 from bert_jax.data.store import Split
+from bert_jax.data.stretches import FIRST_TOKEN, document_of, ranges
 from bert_jax.data.words import begins_word
 from bert_jax.errors import UserError
 from bert_jax.text.wordpiece import WordPiece
@@ -95,6 +96,15 @@ def _require(name: str, value: object, holds: bool, expected: str) -> None:
         raise UserError(f"{name} is out of range", got=value, expected=expected)
 
 
+class _Piece(NamedTuple):
+    """Rows of one epoch that a batch takes."""
+
+    phase: int
+    plan: Plan
+    rows: np.ndarray
+    mask_key: np.uint64
+
+
 @dataclass(frozen=True)
 class Loader:
     """Training batches. Plans are built when first needed and kept in `plans_folder`."""
@@ -122,11 +132,28 @@ class Loader:
         Raises:
             UserError: the batch does not divide by the processes, or the split has no rows.
         """
+        parts = [
+            _batch(
+                self.split, self.tokenizer, self.config, self.config.phases[piece.phase], piece.plan, piece.rows, piece.mask_key
+            )
+            for piece in self._pieces(step, process_index, process_count)
+        ]
+        return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def documents(self, step: int) -> list[int]:
+        """The documents of the split that the whole batch of this step is made of, ascending."""
+        places = []
+        for piece in self._pieces(step, 0, 1):
+            first, end = piece.plan.row_offsets[piece.rows], piece.plan.row_offsets[piece.rows + 1]
+            places.append(piece.plan.stretches[ranges(first, end - first), FIRST_TOKEN])
+        sentences = np.searchsorted(self.split.sentence_offsets, np.concatenate(places), side="right") - 1
+        return np.unique(document_of(self.split, sentences)).tolist()
+
+    def _pieces(self, step: int, process_index: int, process_count: int) -> Iterator[_Piece]:
+        """The rows of this process at this step: one piece, or more where the batch reaches over the end of an epoch."""
         number, place = self.position(step)
-        phase = self.config.phases[number]
-        size = _share(phase.batch_size, process_count)
+        size = _share(self.config.phases[number].batch_size, process_count)
         place += process_index * size
-        parts = []
         while size:
             epoch, row = self._locate(number, place)
             duplicate = epoch % self.config.dupe_factor
@@ -135,10 +162,8 @@ class Loader:
             order = keyed.key_of(self.config.seed, "order", number, epoch)
             rows = keyed.permute(np.arange(row, row + taken), plan.num_rows, order)
             masking = epoch if self.config.masks == "dynamic" else duplicate
-            masks = keyed.key_of(self.config.seed, "mask", number, masking)
-            parts.append(_batch(self.split, self.tokenizer, self.config, phase, plan, rows, masks))
+            yield _Piece(number, plan, rows, keyed.key_of(self.config.seed, "mask", number, masking))
             place, size = place + taken, size - taken
-        return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def iterate(
         self, start_step: int = 0, *, prefetch: int = 2, process_index: int = 0, process_count: int = 1

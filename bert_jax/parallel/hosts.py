@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from jax.experimental import multihost_utils
 
 from bert_jax.errors import UserError
 
+Value = TypeVar("Value")
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 JOIN_SECONDS = 300
 
@@ -91,6 +94,42 @@ def require_same(what: str, text: str) -> None:
             got=f"process {', '.join(different)} differs from process 0",
             fix="start all alike",
         )
+
+
+def from_first(make: Callable[[], Value], like: Value) -> Value:
+    """make() as process 0 computed it, on every process; `like` shows the others structure, shapes and dtypes of its arrays.
+
+    Raises:
+        UserError: on process 0 the one of make(), on the others that there was one.
+    """
+    if jax.process_count() == 1:
+        return make()
+    value, failed = like, None
+    if jax.process_index() == 0:
+        try:
+            value = make()
+        except UserError as error:
+            failed = error
+    if multihost_utils.broadcast_one_to_all(np.array(failed is not None)):
+        raise failed or UserError("process 0 gave up", fix="see its message")
+    return multihost_utils.broadcast_one_to_all(value)
+
+
+def only_first(do: Callable[[], object]) -> None:
+    """do() on process 0, while the others wait for it. Raises a UserError on all of them when do() raises one."""
+    from_first(lambda: (do(), np.array(0))[1], np.array(0))
+
+
+def in_turn(make: Callable[[], Value]) -> Value:
+    """make() on process 0, and when that is done on the others: on a shared disk they find what it left."""
+    made: list[Value] = []
+    only_first(lambda: made.append(make()))
+    return made[0] if made else make()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process; all must ask together."""
+    return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def own_rows(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

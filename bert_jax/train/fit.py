@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import Diverged, UserError
+from bert_jax.parallel import hosts
 from bert_jax.parallel.step import State, empty_window, init_state, window_means
 from bert_jax.train.clock import Clock
 from bert_jax.train.evaluate import evaluate
@@ -18,14 +20,18 @@ from bert_jax.train.watch import Watch
 
 @dataclass(frozen=True)
 class FitConfig:
-    """When things happen, in steps; train_batch_size is in rows over all devices."""
+    """When things happen, in steps.
 
-    train_batch_size: int
+    Attributes:
+        max_skipped_steps: so many steps in a row whose loss or gradient is not finite end the run; fewer are skipped and counted.
+    """
+
     num_train_steps: int
     log_every_steps: int
     eval_every_steps: int
     save_every_steps: int
     keep_checkpoints: int
+    max_skipped_steps: int
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -53,54 +59,69 @@ def fit(
     workdir: Path,
     *,
     seed: int,
-    facts: dict,
+    facts: Callable[[int], dict],
     accept: Callable[[dict], None] = lambda facts: None,
+    name_batch: Callable[[int], str] = lambda step: "",
     pretrained: dict | None = None,
     quiet: bool = False,
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
 
+    Where several processes train together, each calls it; only the first one reads and writes the workdir.
+
     Args:
-        batches_from: step -> iterator over the batches of that step and the following ones: the data position is the step alone.
-        eval_batches: -> the held-out batches, the same at each call.
-        facts: kept in each checkpoint; `accept` sees them again on restore and raises UserError if they do not fit.
+        batches_from: step -> iterator over this process's rows of the batches of that step and the following ones: the data
+            position is the step alone.
+        eval_batches: -> this process's rows of the held-out batches, the same at each call.
+        facts: step -> what is kept in the checkpoint after so many steps; `accept` sees it again on restore and raises UserError
+            if it does not fit.
+        name_batch: number of a step, from 0 -> what its batch was made of, for the message when training has to end.
         pretrained: parameters to start from, by top name, when there is no checkpoint; the others are drawn from the seed.
 
     Raises:
-        Diverged: the loss of a log window is not finite.
+        Diverged: config.max_skipped_steps in a row were not finite.
     """
-    checkpoints = Checkpoints(Path(workdir) / "checkpoints", keep=config.keep_checkpoints)
+    is_first = jax.process_index() == 0
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints", keep=config.keep_checkpoints) if is_first else None
     state = init_state(objective, optimizer, seed, pretrained)
-    restored = checkpoints.restore(state, say=print, accept=accept)
-    start = 0
-    if restored:
-        start, state, _ = restored
+    start, state = hosts.from_first(lambda: _restored(checkpoints, state, accept), (np.array(0), state))
+    start = int(start)
     if start >= config.num_train_steps:
-        checkpoints.close()
+        if is_first:
+            checkpoints.close()
         return Finished(start, state.params, complete=True)
 
-    watch = Watch(workdir, start_step=start, total_steps=config.num_train_steps, quiet=quiet)
+    watch = Watch(workdir, start_step=start, total_steps=config.num_train_steps, quiet=quiet) if is_first else None
     batches = batches_from(start)
     try:
         with _StopSignal() as stop:
-            loop = _Loop(objective, schedule, layout, eval_batches, config, watch, checkpoints, facts)
+            loop = _Loop(objective, schedule, layout, eval_batches, config, watch, checkpoints, facts, name_batch)
             return loop.run(layout.place_state(state), start, batches, stop)
     finally:
         batches.close()
-        watch.close()
-        checkpoints.close()
+        if is_first:
+            watch.close()
+            checkpoints.close()
+
+
+def _restored(checkpoints: Checkpoints, like: State, accept: Callable[[dict], None]) -> tuple[np.ndarray, State]:
+    restored = checkpoints.restore(like, say=print, accept=accept)
+    return (np.array(restored[0]), restored[1]) if restored else (np.array(0), like)
 
 
 @dataclass
 class _Loop:
+    """watch and checkpoints are None in all processes but the first."""
+
     objective: object
     schedule: Callable
     layout: object
     eval_batches: Callable
     config: FitConfig
-    watch: Watch
-    checkpoints: Checkpoints
-    facts: dict
+    watch: Watch | None
+    checkpoints: Checkpoints | None
+    facts: Callable[[int], dict]
+    name_batch: Callable[[int], str]
 
     def run(self, state: State, start: int, batches: Iterator[dict], stop: "_StopSignal") -> Finished:
         """After each step: log, evaluate, save, in this order; only then draw the next batch: a save holds the position."""
@@ -113,16 +134,19 @@ class _Loop:
             if step == start + 1:  # the first step also compiled: it is not timed
                 jax.block_until_ready(state.step)
                 clock.start()
-            self.watch.advance(step)
+            if self.watch:
+                self.watch.advance(step)
             if pending:  # fetched one step late, so that the device does not wait for the host
                 self._log(*pending, clock)
                 pending = None
             last = step == cfg.num_train_steps
-            if step % cfg.log_every_steps == 0 or last:
-                pending = (step, state.window)
+            logs = step % cfg.log_every_steps == 0 or last
+            if logs:
+                pending = (step, state.window, jax.tree.map(lambda x: x.copy(), state.skipped))
                 state = state._replace(window=self.layout.place_state(empty_window(self.objective)))
+            stops = hosts.any_process(stop.asked) if logs or jax.process_count() == 1 else False
             evaluates = step % cfg.eval_every_steps == 0 or last
-            saves = step % cfg.save_every_steps == 0 or last or stop.asked
+            saves = step % cfg.save_every_steps == 0 or last or stops
             if pending and (evaluates or saves):
                 self._log(*pending, clock)
                 pending = None
@@ -130,30 +154,46 @@ class _Loop:
                 with clock.paused():
                     loss = self._evaluate(step, state.params) if evaluates else None
                     if saves:
-                        self.watch.flush()
-                        facts = {**self.facts, "rows_consumed": step * cfg.train_batch_size}
-                        self.checkpoints.save(step, self.layout.single(state), facts, held_out_loss=loss)
-            if stop.asked:
+                        self._save(step, state, loss)
+            if stops:
                 break
-        self.checkpoints.wait()
+        if self.checkpoints:
+            self.checkpoints.wait()
         return Finished(step, self.layout.single(state.params), complete=step == cfg.num_train_steps)
 
     def _evaluate(self, step: int, params) -> float:
         metrics = evaluate(self.objective, self.layout, params, self.eval_batches())
-        self.watch.write("held_out", step, metrics)
+        if self.watch:
+            self.watch.write("held_out", step, metrics)
         return metrics["loss"]
 
-    def _log(self, step: int, window: dict, clock: Clock) -> None:
-        window = jax.tree.map(float, self.layout.single(window))
-        metrics = window_means(self.objective, window)
-        if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["grad_norm"]):
-            raise Diverged(
-                f"the loss is not finite within {int(window['step']['steps'])} steps up to {step}; earlier checkpoints are kept\n"
-                "  do:       lower optim.learning_rate or raise optim.num_warmup_steps, in a new workdir"
-            )
+    def _save(self, step: int, state: State, held_out_loss: float | None) -> None:
+        state = self.layout.single(state)
+        if self.checkpoints:
+            self.watch.flush()
+            self.checkpoints.save(step, state, self.facts(step), held_out_loss=held_out_loss)
+
+    def _log(self, step: int, window: dict, skipped, clock: Clock) -> None:
+        window, in_a_row = self.layout.single((window, skipped))
+        window, in_a_row = jax.tree.map(float, window), int(in_a_row)
+        if in_a_row >= self.config.max_skipped_steps:
+            self._give_up(step, in_a_row)
+        metrics = {name: value for name, value in window_means(self.objective, window).items() if math.isfinite(value)}
         metrics["learning_rate"] = float(self.schedule(step - 1))
-        metrics |= clock.lap(window["counts"]["tokens"], window["step"]["steps"])
-        self.watch.write("train", step, metrics, seconds_left=clock.seconds_left(self.config.num_train_steps - step))
+        if window["step"]["skipped"]:
+            metrics["skipped_steps"] = window["step"]["skipped"]
+        metrics |= clock.lap(window["counts"]["tokens"], max(window["step"]["steps"], 1.0))
+        if self.watch:
+            left = clock.seconds_left(self.config.num_train_steps - step)
+            self.watch.write("train", step, metrics, seconds_left=left)
+
+    def _give_up(self, step: int, in_a_row: int) -> None:
+        first = step - in_a_row + 1
+        raise Diverged(
+            f"loss or gradient were not finite in {in_a_row} steps in a row, {first} to {step}; earlier checkpoints are kept\n"
+            f"  got:      {self.name_batch(first - 1) or 'no description of the batches'}, in step {first}\n"
+            "  do:       lower optim.learning_rate or raise optim.num_warmup_steps, in a new workdir"
+        )
 
 
 class _StopSignal:

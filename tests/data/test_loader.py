@@ -128,6 +128,23 @@ def test_epochs_go_round_the_pairings(loader):
     ]  # fmt: skip
 
 
+def test_the_documents_of_a_batch_hold_its_text(store, loader):
+    split = store.train
+    pieces = split.tokens(np.arange(split.num_tokens))
+    bounds = split.sentence_offsets[split.document_offsets]
+    for step in (0, 1, 40):
+        documents = loader.documents(step)
+        assert documents == sorted(set(documents)) and 1 < len(documents) <= 2 * CONFIG.phases[0].batch_size
+        texts = [pieces[bounds[document] : bounds[document + 1]].tobytes() for document in documents]
+        batch = loader.batch(step)
+        for row, original in enumerate(originals(batch)):
+            ids = np.frombuffer(original, np.int32)
+            for segment in (0, 1):
+                side = ids[(batch["segment_ids"][row] == segment) & (batch["input_mask"][row] == 1)]
+                side = side[~np.isin(side, [TWELVE.cls_id, TWELVE.sep_id])]
+                assert any(side.tobytes() in text for text in texts)
+
+
 def test_seeking_gives_what_reading_on_gives(store, tmp_path):
     reading = Loader(store.train, TWELVE, CONFIG, tmp_path / "a")
     digests = [digest(reading.batch(step)) for step in range(40)]
