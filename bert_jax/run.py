@@ -196,9 +196,7 @@ def open_batches(config, workdir: Path) -> tuple[loader.Loader, wordpiece.WordPi
 def loader_config(config) -> loader.LoaderConfig:
     """Raises UserError when a setting is out of range, or does not go with the model or the objective."""
     data = config.data
-    phases = [loader.Phase(0, data.max_seq_length, data.max_predictions_per_seq, config.train.train_batch_size)]
-    for begins, *shape in data.later_phases:
-        phases.append(loader.Phase(round(begins * config.train.num_train_steps), *shape))
+    phases = _phases(config)
     longest, positions = max(phase.max_seq_length for phase in phases), config.model.max_position_embeddings
     if longest > positions:
         raise UserError(
@@ -207,7 +205,7 @@ def loader_config(config) -> loader.LoaderConfig:
             expected=f"at most {positions}, in data.later_phases too",
         )
     rows = loader.LoaderConfig(
-        phases=tuple(phases),
+        phases=phases,
         short_seq_prob=data.short_seq_prob,
         dupe_factor=data.dupe_factor,
         seed=config.seed,
@@ -225,6 +223,23 @@ def loader_config(config) -> loader.LoaderConfig:
             fix="give objective.next_sentence=False, or rows in pairs",
         )
     return rows
+
+
+def _phases(config) -> tuple[loader.Phase, ...]:
+    data = config.data
+    phases = [loader.Phase(0, data.max_seq_length, data.max_predictions_per_seq, config.train.train_batch_size)]
+    for later in data.later_phases:
+        try:
+            begins, length, predictions, batch_size = later
+        except (TypeError, ValueError):
+            raise UserError(
+                "data.later_phases is not a sequence of phases",
+                got=later,
+                expected="four numbers each: share of the steps before it, length, predictions, rows of a batch",
+                fix="give for instance --config.data.later_phases='((0.9, 512, 77, 256),)'",
+            ) from None
+        phases.append(loader.Phase(round(begins * config.train.num_train_steps), length, predictions, batch_size))
+    return tuple(phases)
 
 
 def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:

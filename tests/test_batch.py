@@ -17,6 +17,13 @@ def test_a_batch_of_the_table_passes():
     batch.check(good())
 
 
+def test_labels_of_packed_rows_have_one_axis_more():
+    packed = good() | {"next_sentence_labels": np.zeros((2, 4), np.int32), "cls_positions": np.zeros((2, 4), np.int32)}
+    batch.check(packed)
+    with pytest.raises(UserError, match="disagrees with the other arrays on E"):
+        batch.check(packed | {"next_sentence_labels": np.zeros((2, 3), np.int32)})
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [

@@ -151,7 +151,7 @@ def _runs_of_words(
     row, word = np.nonzero(some)
     lots = np.full(some.shape, np.iinfo(np.uint64).max)
     lots[row, word] = keyed.bits(_named(key, "choose"), rows[row], words.first[row, word])
-    drawn = np.argsort(lots, axis=1, kind="stable")
+    drawn = np.argsort(lots, axis=1)  # equal are the lots of padding only, whose order does not matter
     count = np.ones(some.shape, np.int64)
     count[row, word] += np.searchsorted(
         np.cumsum(chances)[:-1], keyed.uniform(_named(key, "words"), rows[row], words.first[row, word]), side="right"

@@ -56,7 +56,13 @@ def split_of(documents: list[np.ndarray], folder: Path, name: str) -> Split:
     sentences = np.concatenate([[0], np.cumsum(np.concatenate(documents))])
     np.save(folder / f"{name}.npy", rng.integers(len(SPECIAL_PIECES), VOCABULARY, sentences[-1]).astype(np.uint16))
     shard = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    return Split(name, (shard,), len(shard), sentences, np.concatenate([[0], np.cumsum([len(d) for d in documents])]))
+    return Split(
+        identity=name,
+        shards=(shard,),
+        shard_tokens=len(shard),
+        sentence_offsets=sentences,
+        document_offsets=np.cumsum([0, *map(len, documents)]),
+    )
 
 
 def timed(work: Callable, *arguments) -> tuple[dict[str, float], object]:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bert_jax.data.plans import Plan
 from bert_jax.data.rows import packing_arrays, read_rows
 from bert_jax.data.stretches import LABEL, OPENS, SECOND
-from tests.data.small import TWELVE, make_store
+from tests.data.small import TWELVE, make_store, split_of
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +55,9 @@ def test_rows_are_taken_in_any_order_and_more_than_once(split):
     plan = Plan(np.array([[0, 2, OPENS], [2, 3, SECOND], [5, 2, OPENS]]), np.array([0, 2, 3]))
     rows = read_rows(split, plan, np.array([1, 0, 1]), 12, 1, TWELVE)
     assert shown(rows) == ["[CLS] f a [SEP]" + " -" * 8, "[CLS] a b [SEP] c d e [SEP] - - - -", "[CLS] f a [SEP]" + " -" * 8]
+
+
+def test_piece_zero_in_a_text_is_text():
+    split = replace(split_of([[3]]), shards=(np.zeros(3, np.uint16),))
+    rows = laid_out(split, [[0, 3, OPENS]], [0, 1])
+    assert rows.input_mask.sum() == 5 and rows.is_text.sum() == 3
