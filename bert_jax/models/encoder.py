@@ -24,7 +24,10 @@ class EncoderConfig:
     """Sizes and rates under the names of the released bert_config.json; weights are float32 always.
 
     Attributes:
-        dtype: of activations and matrix products.
+        dtype: of activations.
+        matmul_dtype: of the operands of the products with weights: "auto", as the activations; or bfloat16 beside float32
+            activations, for CPUs that multiply in bfloat16 and add up in float32. Attention stays in that of the activations:
+            XLA for CPUs (jaxlib 0.10.2) does not run one of its gradients with mixed types.
         unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
             few layers, a compilation that grows with their number.
         remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT.
@@ -43,6 +46,7 @@ class EncoderConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
+    matmul_dtype: str = "auto"
     unroll_layers: bool = False
     remat: str = "none"
 
@@ -55,6 +59,8 @@ class EncoderConfig:
             )
         if self.hidden_act not in ACTIVATIONS:
             raise UserError("model.hidden_act is unknown", got=self.hidden_act, expected=" or ".join(ACTIVATIONS))
+        if self.matmul_dtype not in ("auto", "float32", "bfloat16"):
+            raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm
+from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, contract
 
 
 class MaskedLMHead(nn.Module):
@@ -24,8 +24,7 @@ class MaskedLMHead(nn.Module):
         picked_BPD = jnp.take_along_axis(hidden_BLD, positions_BP[:, :, None], axis=1)
         x_BPD = LayerNorm(cfg, name="norm")(ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.hidden_size, name="dense")(picked_BPD)))
         bias_V = self.param("bias", nn.initializers.zeros, (word_table_VD.shape[0],), jnp.float32)
-        table_VD = word_table_VD.astype(cfg.dtype)
-        logits_BPV = jnp.einsum("bpd,vd->bpv", x_BPD, table_VD, preferred_element_type=jnp.float32)
+        logits_BPV = contract(cfg, "bpd,vd->bpv", x_BPD, word_table_VD, preferred_element_type=jnp.float32)
         return logits_BPV + bias_V[None, None, :]
 
 

@@ -20,8 +20,41 @@ def weight_init(config):
     return nn.initializers.truncated_normal(config.initializer_range)
 
 
+def contract(config, spec: str, a, b, *, preferred_element_type=None) -> jax.Array:
+    """einsum(spec, a, b), each letter of a and b being in the other or in the result; operands in config.matmul_dtype.
+
+    Where that is not the dtype of the activations the result is float32, and so are the gradients: their products too take
+    operands in config.matmul_dtype and add up in float32.
+    """
+    if config.matmul_dtype in ("auto", config.dtype):
+        operands = (a.astype(config.dtype), b.astype(config.dtype))
+        return jnp.einsum(spec, *operands, preferred_element_type=preferred_element_type)
+    return _contract_mixed(spec, config.matmul_dtype, a, b)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _contract_mixed(spec: str, dtype: str, a, b) -> jax.Array:
+    return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def _contract_mixed_forward(spec: str, dtype: str, a, b):
+    return _contract_mixed(spec, dtype, a, b), (a.astype(dtype), b.astype(dtype))
+
+
+def _contract_mixed_backward(spec: str, dtype: str, operands, gradient):
+    """The gradient of a contraction by either operand is the contraction of the result's gradient with the other."""
+    (a, b), (inputs, result) = operands, spec.split("->")
+    a_letters, b_letters = inputs.split(",")
+    by_a = _contract_mixed(f"{result},{b_letters}->{a_letters}", dtype, gradient, b)
+    by_b = _contract_mixed(f"{a_letters},{result}->{b_letters}", dtype, a, gradient)
+    return by_a, by_b
+
+
+_contract_mixed.defvjp(_contract_mixed_forward, _contract_mixed_backward)
+
+
 class Dense(nn.Module):
-    """x [..., I] to [..., features]: float32 weights, product in the dtype of the activations."""
+    """x [..., I] to [..., features]: float32 weights, result in the dtype of the activations."""
 
     config: Any
     features: int
@@ -31,7 +64,8 @@ class Dense(nn.Module):
         kernel_IO = self.param("kernel", weight_init(self.config), (x.shape[-1], self.features), jnp.float32)
         bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         dtype = self.config.dtype
-        y_RO = x.reshape(-1, x.shape[-1]).astype(dtype) @ kernel_IO.astype(dtype) + bias_O.astype(dtype)[None, :]
+        y_RO = contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO).astype(dtype)
+        y_RO += bias_O.astype(dtype)[None, :]
         return y_RO.reshape(*x.shape[:-1], self.features)
 
 

@@ -109,6 +109,8 @@ def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int
         state = step(state, batch)
         return jax.tree.map(jax.lax.with_sharding_constraint, state, shardings(state, mesh))
 
+    gather = jax.jit(lambda leaf: leaf, out_shardings=everywhere)
+
     def abstract(tree, by):
         return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree, by)
 
@@ -117,7 +119,7 @@ def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int
         place_batch=lambda batch: jax.tree.map(lambda rows: jax.make_array_from_process_local_data(by_row, rows), batch),
         train_step=jax.jit(train_step, donate_argnums=0),
         eval_step=jax.jit(make_eval_step(objective), out_shardings=everywhere),
-        single=lambda tree: jax.tree.map(lambda leaf: _whole(leaf, everywhere), tree),
+        single=lambda tree: jax.tree.map(lambda leaf: _whole(leaf, gather), tree),
         abstract=lambda state, batch: (
             abstract(state, shardings(state, mesh)),
             abstract(batch, jax.tree.map(lambda _: by_row, batch)),
@@ -144,11 +146,10 @@ def _on_mesh(objective, mesh: Mesh):
     return objective._replace(sums=sums)
 
 
-def _whole(leaf: jax.Array, everywhere: NamedSharding):
+def _whole(leaf: jax.Array, gather: Callable):
     """The array itself where this process can read all of it, else a copy on the host, gathered from all processes."""
-    if leaf.is_fully_addressable or leaf.is_fully_replicated:
-        return leaf
-    return np.asarray(jax.jit(lambda x: x, out_shardings=everywhere)(leaf))
+    readable = leaf.is_fully_addressable or leaf.is_fully_replicated
+    return leaf if readable else np.asarray(gather(leaf))
 
 
 def _place(leaf, sharding: NamedSharding) -> jax.Array:

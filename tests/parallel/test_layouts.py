@@ -151,6 +151,13 @@ def test_activations_in_bfloat16_stay_near_and_parameters_in_float32(one_device)
     assert difference(params, one_device[1]) < 0.2
 
 
+def test_products_in_bfloat16_stay_nearer(one_device):
+    metrics, params = three_sgd_steps("jit", 2, model={"matmul_dtype": "bfloat16"})
+    assert metrics["loss"] == pytest.approx(one_device[0]["loss"], rel=0.002)
+    assert metrics["grad_norm"] == pytest.approx(one_device[0]["grad_norm"], rel=0.01)
+    assert 1e-5 < difference(params, one_device[1]) < 0.05
+
+
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_held_out_sums_ignore_the_rows_that_fill_the_last_batch(mode):
     model, optimizer = objective(), optax.sgd(0.5)

@@ -1,0 +1,91 @@
+"""Two processes that meet over the network train as one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.parallel import hosts
+from tests import tiny
+from tests.parallel.test_layouts import three_sgd_steps
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def both():
+    """What each of two processes of two devices printed."""
+    shared = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.parallel.one_of_two"],
+            cwd=tiny.ROOT,
+            env=os.environ | shared | {"JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        return [json.loads(process.communicate(timeout=300)[0].splitlines()[-1]) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_two_processes_give_the_result_of_one(both):
+    metrics, params = three_sgd_steps("jit", 1)
+    weighed = [np.linalg.norm(leaf.astype(np.float64) @ np.arange(1, leaf.shape[-1] + 1)) for leaf in jax.tree.leaves(params)]
+    for printed in both:
+        assert printed["results"].keys() == {"jit", "pmap"}
+        for result in printed["results"].values():
+            assert result["metrics"] == pytest.approx(metrics, rel=1e-5)
+            assert result["params"] == pytest.approx(weighed, rel=1e-5, abs=1e-7)
+
+
+def test_processes_with_different_configs_are_told_which(both):
+    for printed in both:
+        assert (
+            "the processes disagree on the config" in printed["disagreement"] and "process 1 differs" in printed["disagreement"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("variables", "hint"),
+    [
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES in the environment is not a number"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}, "JAX_COORDINATOR_ADDRESS=None, JAX_PROCESS_ID=1"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2", "JAX_COORDINATOR_ADDRESS": "h:1"}, "a number from 0 to 1"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1", "JAX_COORDINATOR_ADDRESS": "localhost"}, "host:port"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1", "JAX_COORDINATOR_ADDRESS": "PORT"}, "process 0 does not answer"),
+        ({"JAX_NUM_PROCESSES": "2"}, "cannot join the other processes"),
+    ],
+)
+def test_an_environment_that_cannot_work_is_explained(variables, hint, monkeypatch):
+    monkeypatch.setattr(hosts, "JOIN_SECONDS", 1)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.replace("PORT", f"127.0.0.1:{free_port()}"))
+    with pytest.raises(UserError, match=hint):
+        hosts.join()
+
+
+def test_alone_there_is_nobody_to_join(monkeypatch):
+    monkeypatch.delenv("JAX_NUM_PROCESSES", raising=False)
+    hosts.join()
+    hosts.require_same("the config", "anything")
+    assert hosts.own_rows({"ids": np.arange(4)})["ids"].tolist() == [0, 1, 2, 3]
