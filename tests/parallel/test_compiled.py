@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax.optim.optimizers import make_optimizer
+from bert_jax.parallel import layout as layouts
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import empty_window, init_state
 from tests.parallel.test_layouts import LENGTH, ROWS, SLOTS, objective, uneven_batch
@@ -88,3 +89,16 @@ def test_micro_batches_are_cut_without_moving_rows_between_devices():
     text = layout.train_step.lower(*layout.abstract(state, uneven_batch(0))).compile().as_text()
     assert "all-reduce" in text
     assert not re.search(r"all-to-all|collective-permute|all-gather", text)
+
+
+def test_activations_are_held_split_by_rows(monkeypatch):
+    """Else spread parameters pull them into a split by width: more memory, and a gather for each."""
+    model, optimizer = objective(hidden_size=64, intermediate_size=256), make_optimizer(lambda step: 0.01)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, 0))
+    compiled = []
+    for modules in (layouts.SPLIT_BY_ROW, ()):
+        monkeypatch.setattr(layouts, "SPLIT_BY_ROW", modules)
+        layout = make_layout("jit", model, optimizer, seed=0, batch_size=ROWS, fsdp=8)
+        compiled.append(layout.train_step.lower(*layout.abstract(state, uneven_batch(0))).compile())
+    held, free = (program.memory_analysis().temp_size_in_bytes for program in compiled)
+    assert held < 0.6 * free
