@@ -55,12 +55,3 @@ def words(letters: Aligned) -> Iterator[Aligned]:
     for is_blank, run in groupby(letters, key=lambda letter: letter[0].isspace()):
         if not is_blank:
             yield list(run)
-
-
-def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without blanks at its ends; (end, end) when there is nothing else in it."""
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
-    return start, end

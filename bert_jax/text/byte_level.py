@@ -83,8 +83,8 @@ class ByteLevel(Tokenizer):
         if self.do_lower_case:
             letters = aligned.lower_case(letters)
         encoding = self._tokenizer.encode(aligned.text_of(letters))
-        spans = (aligned.span(letters[start:end]) for start, end in encoding.offsets)
-        return self._encoded(encoding.ids, [aligned.trimmed(text, *span) for span in spans])
+        spans = [aligned.span(letters[start:end]) for start, end in encoding.offsets]
+        return self._encoded(encoding.ids, [(end - len(text[start:end].lstrip(" ")), end) for start, end in spans])
 
     def decode(self, ids: Sequence[int]) -> str:
         """The very text that was encoded, but for case. Bytes that are no UTF-8 become U+FFFD, padding is left out."""
@@ -112,17 +112,16 @@ def load(vocab_file: str | Path, do_lower_case: bool) -> ByteLevel:
 def _read_pieces(path: Path) -> tuple[str, ...]:
     try:
         number_of = json.loads(read_vocabulary_text(path))
-        pieces = tuple(sorted(number_of, key=number_of.__getitem__))
-        complete = [number_of[piece] for piece in pieces] == list(range(len(pieces)))
-    except (ValueError, TypeError, AttributeError):
-        complete = False
-    if not complete:
+    except ValueError:
+        number_of = None
+    piece_of = {number: piece for piece, number in number_of.items()} if isinstance(number_of, dict) else {}
+    if not piece_of or set(piece_of) != set(range(len(number_of))):
         raise UserError(
             "the vocabulary file is no table of pieces",
             got=path,
             expected="JSON, piece -> number, every number from 0 on once: the vocab.json of a byte-level BPE",
         )
-    return pieces
+    return tuple(piece_of[number] for number in range(len(piece_of)))
 
 
 def _read_merges(path: Path, pieces: frozenset[str]) -> tuple[tuple[str, str], ...]:

@@ -27,12 +27,10 @@ class WordCounts:
             self._forget()
 
     def _forget(self) -> None:
-        rare = 0
-        while len(self.counts) > self.max_words // 2:
-            rare += 1
-            kept = Counter({word: count for word, count in self.counts.items() if count > rare})
-            self.forgotten += self.counts.total() - kept.total()
-            self.counts = kept
+        rare = sorted(self.counts.values(), reverse=True)[self.max_words // 2]
+        kept = Counter({word: count for word, count in self.counts.items() if count > rare})
+        self.forgotten += self.counts.total() - kept.total()
+        self.counts = kept
 
 
 def count_words(texts: Iterable[str], words_of: Callable[[str], Iterable[str]], max_words: int = MAX_WORDS) -> WordCounts:

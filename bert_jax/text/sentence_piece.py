@@ -102,12 +102,32 @@ class SentencePiece(Tokenizer):
 
     def _with_offsets(self, text: str) -> Encoded:
         letters = self.rules.apply_aligned(text)
-        mapping = self._processor.encode(aligned.text_of(letters), return_type="offset_mapping")
-        offsets = []
-        for start, end in mapping["offsets"]:
-            here = offsets[-1][1] if offsets else 0  # the mark of the first word stands for no character
-            offsets.append(aligned.trimmed(text, *(aligned.span(letters[start:end]) if start < end else (here, here))))
+        prepared = aligned.text_of(letters)
+        mapping = self._processor.encode(prepared, return_type="offset_mapping")
+        starts, ends = self._normal_places(prepared)
+        offsets, first = [], 0
+        for surface in mapping["pieces"]:
+            last = first + len(surface)
+            first += len(surface) - len(surface.lstrip(WORD_MARK))
+            if first < last:
+                offsets.append(aligned.span(letters[starts[first] : ends[last - 1]]))
+            else:  # a mark alone: where the next piece begins
+                here = letters[starts[last]][1] if starts[last] < len(letters) else len(text)
+                offsets.append((here, here))
+            first = last
         return self._encoded(mapping["ids"], offsets)
+
+    def _normal_places(self, prepared: str) -> tuple[list[int], list[int]]:
+        """Where each character of the normalised text, which the pieces make up, starts and ends in `prepared`.
+
+        The library's own offsets of pieces give nothing to one half of a ligature that is cut in two.
+        """
+        _, starts = self._processor.normalize(prepared, with_offsets=True)
+        ends = starts[1:]
+        for number in range(len(ends) - 2, -1, -1):
+            if ends[number] == starts[number]:
+                ends[number] = ends[number + 1]
+        return starts, ends
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text as the model knows it; special pieces but padding as words of their own."""
@@ -139,6 +159,8 @@ def load(model_type: str, vocab_file: str | Path, do_lower_case: bool) -> Senten
         raise UserError(f"the SentencePiece model is not {model_type}", got=f"{path}: {found}", fix=f"--config.text.kind={found}")
     pieces = tuple(piece.piece for piece in model.pieces)
     names = next((names for names in NAMES if set(pieces).issuperset(names)), None)
+    if model.trainer_spec.byte_fallback:
+        raise UserError("the SentencePiece model falls back on bytes, which is not supported", got=path)
     if names is None:
         raise UserError(
             "the SentencePiece model lacks special pieces",
