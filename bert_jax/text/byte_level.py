@@ -67,12 +67,11 @@ class ByteLevel(Tokenizer):
         return Memo(lambda word: tuple(self._tokenizer.encode(word).ids))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self._encode(text) for text in texts]
+        texts = [prepared(text, self.do_lower_case) for text in texts]
+        others = iter(self._tokenizer.encode_batch_fast([text for text in texts if not text.isascii()]))
+        return [self._encode_ascii(text) if text.isascii() else next(others).ids for text in texts]
 
-    def _encode(self, text: str) -> list[int]:
-        text = prepared(text, self.do_lower_case)
-        if not text.isascii():
-            return self._tokenizer.encode(text).ids
+    def _encode_ascii(self, text: str) -> list[int]:
         return list(chain.from_iterable(map(self._ascii_words.__getitem__, ASCII_WORD.findall(text))))
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
