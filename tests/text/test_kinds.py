@@ -8,6 +8,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from bert_jax.errors import UserError
 from bert_jax.text import kinds
@@ -126,6 +127,17 @@ def test_a_text_full_of_special_pieces_teaches_none(kind, tmp_path):
     ids = {i for text in tokenizer.encode(texts) for i in text}
     assert ids.isdisjoint({tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id})
     assert len(set(tokenizer.pieces)) == tokenizer.size
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_other_programs_find_no_special_piece_in_a_text_either(kind, learned):
+    library = sentencepiece.SentencePieceProcessor(model_file=str(learned[kind, False][0]))
+    assert set(library.EncodeAsIds("a [MASK] b [CLS]")).isdisjoint({2, 3, 4})
+
+
+@pytest.mark.parametrize("tokenizer", [("bytelevel", True)], indirect=True, ids=str)
+def test_byte_level_words_are_learned_with_the_blank_before_them(tokenizer):
+    assert f"{BLANK}the" in tokenizer.pieces
 
 
 @every_tokenizer
