@@ -15,8 +15,12 @@ from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 
 def vocab(args, config) -> int:
     from bert_jax import run
+    from bert_jax.text import kinds
 
-    print(f"vocabulary: {run.learn_vocabulary(config, args.workdir)}")
+    path = run.learn_vocabulary(config, args.workdir)
+    print(f"vocabulary: {path}")
+    if report := kinds.read_report(path):
+        print(report.describe())
     return EXIT_DONE
 
 

@@ -26,7 +26,8 @@ from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
 from bert_jax.parallel.layout import Layout, make_layout
 from bert_jax.parallel.step import init_state
-from bert_jax.text import learn, wordpiece
+from bert_jax.text import kinds
+from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
@@ -109,7 +110,7 @@ def baselines(text: store.Store, rows: loader.LoaderConfig, eval_batches: Callab
     return found
 
 
-def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[wordpiece.WordPiece, store.Store]:
+def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[Tokenizer, store.Store]:
     """Makes vocabulary and store where the config names none, and opens them."""
     if not config.text.vocab_file:
         learn_vocabulary(config, workdir, say=say)
@@ -127,9 +128,9 @@ def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = prin
         report = Report()
         documents = _watched(config, report, f"learning {config.text.vocab_size:,} pieces", say)
         sentences = (sentence for document in documents for sentence in document)
-        pieces = learn.learn_wordpiece(sentences, config.text.vocab_size, config.text.do_lower_case)
-        wordpiece.save_vocab(pieces, path)
-        say(f"vocabulary of {len(pieces):,} pieces from {report.describe()}")
+        size, lower = config.text.vocab_size, config.text.do_lower_case
+        learned = kinds.learn_vocabulary(config.text.kind, sentences, path, vocab_size=size, do_lower_case=lower)
+        say(f"vocabulary of {learned.pieces:,} pieces from {report.describe()}")
     return path
 
 
@@ -157,7 +158,7 @@ def _watched(config, report: Report, doing: str, say: Callable[[str], None]) -> 
 
 
 def vocabulary_path(config, workdir: Path) -> Path:
-    return Path(config.text.vocab_file or Path(workdir) / "vocab.txt")
+    return Path(config.text.vocab_file or Path(workdir) / kinds.kind_of(config.text.kind).file_name)
 
 
 def store_path(config, workdir: Path) -> Path:
@@ -168,8 +169,8 @@ def source_name(config) -> str:
     return f"{config.data.input_file or 'docstrings of the installed packages'} ({config.data.input_format})"
 
 
-def open_vocabulary(config, workdir: Path) -> wordpiece.WordPiece:
-    return wordpiece.load(vocabulary_path(config, workdir), config.text.do_lower_case)
+def open_vocabulary(config, workdir: Path) -> Tokenizer:
+    return kinds.load(config.text.kind, vocabulary_path(config, workdir), config.text.do_lower_case)
 
 
 def open_store(config, workdir: Path, tokenizer) -> store.Store:
@@ -187,7 +188,7 @@ def open_store(config, workdir: Path, tokenizer) -> store.Store:
     return opened
 
 
-def open_batches(config, workdir: Path) -> tuple[loader.Loader, wordpiece.WordPiece]:
+def open_batches(config, workdir: Path) -> tuple[loader.Loader, Tokenizer]:
     """The training batches and the tokenizer, with vocabulary and store made where they are missing."""
     tokenizer, text = open_data(config, workdir)
     return loader.Loader(text.train, tokenizer, loader_config(config), Path(workdir) / "plans"), tokenizer
@@ -288,7 +289,7 @@ class Trained(NamedTuple):
     step: int
     params: object
     objective: object
-    tokenizer: wordpiece.WordPiece
+    tokenizer: Tokenizer
     config: ConfigDict
 
 

@@ -15,6 +15,7 @@ def get_config(arg=None):
     config.seed = 0
 
     config.text = ConfigDict()
+    config.text.kind = "wordpiece"  # wordpiece (vocab.txt), unigram, bpe (.model), bytelevel (vocab.json, merges.txt beside it)
     config.text.vocab_file = ""  # empty: learned from the text and kept in the workdir
     config.text.vocab_size = 6000
     config.text.do_lower_case = True

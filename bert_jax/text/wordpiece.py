@@ -1,94 +1,172 @@
-"""WordPiece as released with BERT (google-research/bert, tokenization.py), run by the Rust library `tokenizers`.
+"""WordPiece by the rules released with BERT (google-research/bert, tokenization.py), remembering words it has cut before.
 
-Where the two are known to differ: the library drops private-use characters, knows punctuation and accents as of an older
-Unicode, and leaves 256 rare Chinese characters (U+2B820 to U+2B91F) joined to their neighbours.
+A text is cleaned and cut at blanks and around Chinese characters. What lies between, a chunk, becomes the same pieces wherever it
+stands: lower case, accents and punctuation are settled inside it. So chunks are looked up, and only new ones are worked out.
 """
 
-import hashlib
-import json
-import os
 import re
-from collections.abc import Sequence
+import string
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-
 from bert_jax.errors import UserError
+from bert_jax.text import aligned
+from bert_jax.text.files import read_vocabulary_text, write_vocabulary
+from bert_jax.text.tokenizer import BERT, Encoded, Memo, SpecialPieces, Tokenizer
 
-SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_PIECES = BERT
 MAX_CHARS_PER_WORD = 200  # longer words become [UNK]; the value of WordpieceTokenizer in the released code
+CHINESE_BLOCKS = (  # first and last character, as in _is_chinese_char
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
 SPACE_BEFORE = re.compile(r" ([.,:;!?%)\]}’”])")
 SPACE_AFTER = re.compile(r"([(\[{‘“$#]) ")
 SPACE_AROUND = re.compile(r"(?<=\w) (['’\-/_]) (?=\w)")
 
 
-def normalizer(do_lower_case: bool) -> normalizers.Normalizer:
-    """BasicTokenizer's clean-up: control characters out, blanks around Chinese characters, and for uncased text
-    lower case without accents."""
-    return normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=do_lower_case, lowercase=do_lower_case
-    )
+class _Table(dict):
+    """A table for str.translate, filled as characters are met."""
+
+    def __init__(self, rule: Callable[[str], str]):
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, code: int) -> str:
+        self[code] = self._rule(chr(code))
+        return self[code]
+
+
+def _cleaned(character: str) -> str:
+    """_clean_text and _tokenize_chinese_chars."""
+    category = unicodedata.category(character)
+    if character in "\t\n\r" or category == "Zs":
+        return " "
+    if character in "\0\ufffd" or category in ("Cc", "Cf"):
+        return ""
+    return f" {character} " if any(first <= ord(character) <= last for first, last in CHINESE_BLOCKS) else character
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
+
+
+def _is_accent(character: str) -> bool:
+    return unicodedata.category(character) == "Mn"
+
+
+class BasicTokenizer:
+    """Text to the words that WordPiece cuts into pieces, in two steps."""
+
+    def __init__(self, do_lower_case: bool):
+        self._do_lower_case = do_lower_case
+        self._clean = _Table(_cleaned)
+        self._around_punctuation = _Table(lambda character: f" {character} " if _is_punctuation(character) else character)
+
+    def chunks(self, text: str) -> list[str]:
+        if not (text.isascii() and text.isprintable()):
+            text = text.translate(self._clean)
+        return text.split()
+
+    def words(self, chunk: str) -> list[str]:
+        if self._do_lower_case:
+            chunk = chunk.lower()
+            if not chunk.isascii():
+                chunk = "".join(c for c in unicodedata.normalize("NFD", chunk) if not _is_accent(c))
+        return chunk.translate(self._around_punctuation).split()
+
+    def aligned_words(self, text: str) -> list[aligned.Aligned]:
+        """The words of the text, each letter with its place in it."""
+        cleaned = [(c, place, place + 1) for place, old in enumerate(text) for c in self._clean[ord(old)]]
+        found = []
+        for chunk in aligned.words(cleaned):
+            if self._do_lower_case:
+                chunk = aligned.without_marks(aligned.lower_case(chunk), "NFD", _is_accent)
+            spaced = [(c, start, end) for letter, start, end in chunk for c in self._around_punctuation[ord(letter)]]
+            found += aligned.words(spaced)
+        return found
 
 
 @dataclass(frozen=True)
-class WordPiece:
-    """A vocabulary with the rules that apply it. The number of a piece is its place in `pieces`."""
-
-    pieces: tuple[str, ...]
-    do_lower_case: bool
+class WordPiece(Tokenizer):
+    @property
+    def special(self) -> SpecialPieces:
+        return BERT
 
     @property
-    def size(self) -> int:
-        return len(self.pieces)
+    def settings(self) -> dict:
+        return {"kind": "wordpiece", "max_chars_per_word": MAX_CHARS_PER_WORD}
 
-    @property
-    def pad_id(self) -> int:
-        return self.id_of["[PAD]"]
-
-    @property
-    def unk_id(self) -> int:
-        return self.id_of["[UNK]"]
-
-    @property
-    def cls_id(self) -> int:
-        return self.id_of["[CLS]"]
-
-    @property
-    def sep_id(self) -> int:
-        return self.id_of["[SEP]"]
-
-    @property
-    def mask_id(self) -> int:
-        return self.id_of["[MASK]"]
-
-    @cached_property
-    def id_of(self) -> dict[str, int]:
-        return {piece: i for i, piece in enumerate(self.pieces)}
-
-    @cached_property
-    def content_hash(self) -> str:
-        """SHA-256 over the pieces and everything else that decides which numbers a text becomes."""
-        settings = {"kind": "wordpiece", "do_lower_case": self.do_lower_case, "max_chars_per_word": MAX_CHARS_PER_WORD}
-        content = json.dumps([settings, self.pieces], ensure_ascii=True, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        model = models.WordPiece(vocab=self.id_of, unk_token="[UNK]", max_input_chars_per_word=MAX_CHARS_PER_WORD)
-        tokenizer = Tokenizer(model)
-        tokenizer.normalizer = normalizer(self.do_lower_case)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        # No piece is declared special: a text that spells "[MASK]" is text, and cannot smuggle one into a corpus.
-        return tokenizer
+    def begins_word(self, piece: str) -> bool:
+        return not piece.startswith("##")
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The piece numbers of each text, without [CLS] and [SEP]."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        chunks, ids_of = self._basic.chunks, self._chunks.__getitem__
+        return [list(chain.from_iterable(map(ids_of, chunks(text)))) for text in texts]
 
-    def pieces_of(self, ids: Sequence[int]) -> list[str]:
-        return [self.pieces[i] for i in ids]
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
+        return [self._with_offsets(text) for text in texts]
+
+    def _with_offsets(self, text: str) -> Encoded:
+        ids, offsets = [], []
+        for word in self._basic.aligned_words(text):
+            pieces = self._words[aligned.text_of(word)]
+            ids += pieces
+            if pieces == (self.unk_id,):
+                offsets.append(aligned.span(word))
+                continue
+            start = 0
+            for piece in self.pieces_of(pieces):
+                end = start + len(piece.removeprefix("##") if start else piece)
+                offsets.append(aligned.span(word[start:end]))
+                start = end
+        return self._encoded(ids, offsets)
+
+    @cached_property
+    def _basic(self) -> BasicTokenizer:
+        return BasicTokenizer(self.do_lower_case)
+
+    @cached_property
+    def _chunks(self) -> Memo:
+        return Memo(lambda chunk: tuple(chain.from_iterable(map(self._words.__getitem__, self._basic.words(chunk)))))
+
+    @cached_property
+    def _words(self) -> Memo:
+        return Memo(self._cut)
+
+    @cached_property
+    def _inside(self) -> dict[str, int]:
+        return {piece[2:]: i for i, piece in enumerate(self.pieces) if piece.startswith("##")}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.pieces))
+
+    def _cut(self, word: str) -> tuple[int, ...]:
+        """The longest piece that the rest of the word starts with, again and again; [UNK] when there is none."""
+        if len(word) > MAX_CHARS_PER_WORD:
+            return (self.unk_id,)
+        ids, start, table = [], 0, self.id_of
+        while start < len(word):
+            for end in range(min(len(word), start + self._longest), start, -1):
+                number = table.get(word[start:end])
+                if number is not None:
+                    break
+            else:
+                return (self.unk_id,)
+            ids.append(number)
+            start, table = end, self._inside
+        return tuple(ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Readable text: continuations joined to their words, blanks around punctuation tidied, padding left out.
@@ -98,7 +176,7 @@ class WordPiece:
         for piece in self.pieces_of(ids):
             if piece.startswith("##") and words:
                 words[-1] += piece[2:]
-            elif piece != "[PAD]":
+            elif piece != BERT.pad:
                 words.append(piece)
         text = SPACE_AFTER.sub(r"\1", SPACE_BEFORE.sub(r"\1", " ".join(words)))
         return SPACE_AROUND.sub(r"\1", text)
@@ -111,14 +189,8 @@ def load(vocab_file: str | Path, do_lower_case: bool) -> WordPiece:
         UserError: the file is absent, unreadable or empty, a piece is there twice, or a special piece is missing.
     """
     path = Path(vocab_file)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError("the vocabulary file cannot be read", got=f"{path}: {error.strerror}", fix="check vocab_file") from error
-    except UnicodeDecodeError as error:
-        raise UserError("the vocabulary file is not UTF-8", got=f"{path}: {error.reason} at byte {error.start}") from error
     # Only \n ends a line: some published vocabularies hold other Unicode line breaks as pieces.
-    pieces = [line.removesuffix("\r") for line in text.split("\n")]
+    pieces = [line.removesuffix("\r") for line in read_vocabulary_text(path).split("\n")]
     while pieces and not pieces[-1]:
         pieces.pop()
     _check(pieces, path)
@@ -136,26 +208,16 @@ def _check(pieces: list[str], path: Path) -> None:
             raise UserError(
                 f"the vocabulary holds the piece {piece!r} twice", got=f"{path}, lines {first_line[piece]} and {number}"
             )
-    missing = [piece for piece in SPECIAL_PIECES if piece not in first_line]
+    missing = [piece for piece in BERT if piece not in first_line]
     if missing:
         raise UserError(
             f"the vocabulary lacks {', '.join(missing)}",
             got=path,
-            expected=f"a line for each of {' '.join(SPECIAL_PIECES)}",
+            expected=f"a line for each of {' '.join(BERT)}",
             fix="take the vocab.txt that belongs to a BERT model, or leave text.vocab_file empty to learn one",
         )
 
 
 def save_vocab(pieces: Sequence[str], path: str | Path) -> None:
-    """Writes one piece per line. A reader sees the whole file or none."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write("".join(f"{piece}\n" for piece in pieces))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError("the vocabulary cannot be written", got=f"{path}: {error.strerror}") from error
+    """Writes one piece per line."""
+    write_vocabulary(Path(path), "".join(f"{piece}\n" for piece in pieces).encode())

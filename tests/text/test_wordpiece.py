@@ -1,4 +1,3 @@
-import unicodedata
 from functools import cache
 
 import pytest
@@ -8,9 +7,16 @@ from hypothesis import strategies as st
 from bert_jax.errors import UserError
 from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece, load, save_vocab
 from tests.paths import DATA, needs_data
+from tests.text import hostile
 from tests.text.full_tokenizer import tokenize
 
 SMALL = WordPiece((*SPECIAL_PIECES, "un", "##aff", "##able", "run", "##ning", ",", "want", "##ed", "[", "]", "mask"), True)
+FOUR = [
+    ("bert-base-uncased-vocab.txt", True),
+    ("bert-base-cased-vocab.txt", False),
+    ("bert-base-multilingual-cased-vocab.txt", False),
+    ("bert-base-chinese-vocab.txt", True),
+]
 HAND_MADE = [
     "",
     " \t\r\n\u00a0\u3000",
@@ -51,35 +57,47 @@ def test_text_that_spells_a_special_piece_stays_text():
 
 
 @needs_data
-@pytest.mark.parametrize(
-    "name, do_lower_case",
-    [
-        ("bert-base-uncased-vocab.txt", True),
-        ("bert-base-cased-vocab.txt", False),
-        ("bert-base-multilingual-cased-vocab.txt", False),
-        ("bert-base-chinese-vocab.txt", True),
-    ],
-)
+@pytest.mark.parametrize("name, do_lower_case", FOUR)
 def test_pieces_are_those_of_the_released_rules(name, do_lower_case):
     tokenizer = vocabulary(name, do_lower_case)
-    lines = (DATA / "text/wiki_en/sample_1mb.txt").read_text(encoding="utf-8").split("\n")[:1500] + HAND_MADE
+    lines = hostile.natural(500) + HAND_MADE
     known = set(tokenizer.pieces)
     for line, ids in zip(lines, tokenizer.encode(lines), strict=True):
         assert tokenizer.pieces_of(ids) == tokenize(line, known, do_lower_case), line
 
 
-def old_and_unchanged(character: str) -> bool:
-    """Python and the Rust library carry different versions of Unicode: only characters that both know alike are compared."""
-    category = unicodedata.ucd_3_2_0.category(character)
-    return category not in ("Cn", "Co") and category == unicodedata.category(character)
-
-
 @needs_data
 @settings(deadline=None)
-@given(st.text(st.characters().filter(old_and_unchanged), max_size=40))
+@given(st.text(st.characters(codec=None), max_size=40))
 def test_any_text_gives_the_pieces_of_the_released_rules(text):
     tokenizer = vocabulary("bert-base-uncased-vocab.txt", True)
     assert tokenizer.pieces_of(tokenizer.encode([text])[0]) == tokenize(text, set(tokenizer.pieces), True)
+
+
+@needs_data
+@pytest.mark.parametrize("name, do_lower_case", FOUR)
+def test_hostile_text_gives_the_pieces_of_the_released_rules(name, do_lower_case):
+    tokenizer = vocabulary(name, do_lower_case)
+    known, texts = set(tokenizer.pieces), hostile.strings(1000)
+    for text, ids in zip(texts, tokenizer.encode(texts), strict=True):
+        assert tokenizer.pieces_of(ids) == tokenize(text, known, do_lower_case), ascii(text)
+
+
+def test_what_is_remembered_never_changes_the_pieces(monkeypatch):
+    texts = hostile.strings(200) + HAND_MADE
+    fresh = [WordPiece(SMALL.pieces, True).encode([text])[0] for text in texts]
+    monkeypatch.setattr("bert_jax.text.tokenizer.MEMO_ENTRIES", 3)
+    forgetful = WordPiece(SMALL.pieces, True)
+    assert fresh == forgetful.encode(texts) == forgetful.encode(texts)
+    assert len(forgetful._chunks) <= 3 and len(forgetful._words) <= 3
+
+
+def test_offsets_point_into_the_original_text():
+    text = " UN\u0301aff\u200bable,  xyz running"
+    encoded = SMALL.encode_with_offsets([text])[0]
+    assert [text[start:end] for start, end in encoded.offsets] == ["UN", "aff", "able", ",", "xyz", "run", "ning"]
+    assert encoded.word_starts == [True, False, False, True, True, True, False]
+    assert SMALL.pieces_of(encoded.ids) == ["un", "##aff", "##able", ",", "[UNK]", "run", "##ning"]
 
 
 def test_decoding_reads_like_text():
