@@ -47,8 +47,12 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             # runs when all is written, before the commit
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            # the first process alone reads and writes; orbax would have all of them meet
+            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
+            create=False,
         )
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except DISK_ERRORS as error:
             raise _unwritable(folder, error) from None
