@@ -15,6 +15,7 @@ from bert_jax.errors import UserError
 # What may differ between a run and its continuation: none of it changes what an example or an update is.
 # The files of vocabulary and store may move, since their content is compared by hash.
 MAY_CHANGE = (
+    "data.num_workers",
     "data.store",
     "parallel.mode",
     "text.vocab_file",

@@ -1,0 +1,144 @@
+"""A unit of raw text to arrays: what one worker makes of it."""
+
+import hashlib
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from bert_jax.data import parse, segment
+from bert_jax.data.report import Report
+from bert_jax.data.units import Unit
+from bert_jax.text.wordpiece import WordPiece
+
+BATCH_CHARS = 2**18  # the tokenizer needs some hundred bytes per piece while it works
+MAX_CACHED_CHUNKS = 2**18  # some 200 bytes each
+PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # of ASCII, each mark a word of its own to BasicTokenizer
+DIGEST_BYTES = 32
+
+
+class Encoded(NamedTuple):
+    """The documents of a unit that have pieces."""
+
+    ids: np.ndarray  # uint16 or uint32 [tokens]
+    word_starts: np.ndarray  # uint8[tokens], 1 where a piece begins a word
+    sentence_lengths: np.ndarray  # int32[sentences], in tokens
+    document_lengths: np.ndarray  # int32[documents], in sentences
+    digests: bytes  # SHA-256 of the text of each document
+    cjk_characters: int
+    report: Report
+    share: float
+
+
+def starts_word(tokenizer: WordPiece) -> np.ndarray:
+    """bool[V]: whether a piece begins a word."""
+    return np.array([not piece.startswith("##") for piece in tokenizer.pieces])
+
+
+def id_dtype(vocab_size: int) -> np.dtype:
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Sent to each worker once; what it needs to work is made there."""
+
+    tokenizer: WordPiece
+    segmenter: str
+    on_bad_input: str
+
+    def __call__(self, unit: Unit) -> Encoded:
+        """Raises UserError for bad input, unless it is to be skipped."""
+        report = Report(self.on_bad_input)
+        documents = list(parse.documents(unit, report))
+        texts = list(chain.from_iterable(documents))
+        pieces, starts = self._segmented(texts) if self._segments else (self._pieces(texts), None)
+        lengths = np.array([len(ids) for ids in pieces], np.int32) // self._dtype.itemsize
+        ids = np.frombuffer(b"".join(pieces), self._dtype)
+        sentence_ends = np.cumsum(lengths)
+        starts = self._starts_word[ids] if starts is None else starts
+        starts[(sentence_ends - lengths)[lengths > 0]] = 1
+        sentences = np.array([len(document) for document in documents], np.int32)
+        kept = np.add.reduceat(lengths > 0, np.cumsum(sentences) - sentences, dtype=np.int32) if len(sentences) else sentences
+        report.note("sentences without a piece", unit.source, int((lengths == 0).sum()))
+        return Encoded(
+            ids,
+            starts,
+            lengths[lengths > 0],
+            kept[kept > 0],
+            b"".join(_digest(document) for document, count in zip(documents, kept) if count),
+            sum(len(segment.CHARACTER.findall(text)) for text in texts if not text.isascii()),
+            report,
+            unit.share,
+        )
+
+    @cached_property
+    def _dtype(self) -> np.dtype:
+        return id_dtype(self.tokenizer.size)
+
+    @cached_property
+    def _starts_word(self) -> np.ndarray:
+        return starts_word(self.tokenizer).astype(np.uint8)
+
+    @cached_property
+    def _segments(self) -> segment.Segmenter | None:
+        return segment.open_segmenter(self.segmenter)
+
+    @cached_property
+    def _known_chunks(self) -> dict[str, bytes]:
+        return {}
+
+    def _segmented(self, texts: list[str]) -> tuple[list[bytes], np.ndarray]:
+        segments = [self._segments(text) for text in texts]
+        flat = list(chain.from_iterable(segments))
+        pieces = self._pieces([text for text, _ in flat])
+        lengths = np.array([len(ids) for ids in pieces], np.int64) // self._dtype.itemsize
+        starts = self._starts_word[np.frombuffer(b"".join(pieces), self._dtype)]
+        starts[np.repeat(np.array([is_word for _, is_word in flat], bool), lengths)] = 0
+        starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = 1
+        of_segment = iter(pieces)
+        return [b"".join(next(of_segment) for _ in sentence) for sentence in segments], starts
+
+    def _pieces(self, texts: list[str]) -> list[bytes]:
+        """The piece numbers of each text.
+
+        WordPiece cleans a text character by character, and ends a word at each blank and before and after each punctuation mark:
+        the pieces of a text are those of its chunks between blanks, and those of a chunk are those of its parts. Most chunks are
+        old acquaintances, and a dictionary is several times as fast as the tokenizer."""
+        if not isinstance(self.tokenizer, WordPiece):
+            return self._tokenized(texts)
+        known = self._known_chunks
+        if len(known) > MAX_CACHED_CHUNKS:
+            known.clear()
+        chunks = [text.split(" ") for text in texts]
+        new = {chunk: PUNCTUATION.split(chunk) for chunk in set(chain.from_iterable(chunks)).difference(known)}
+        parts = list(set(chain.from_iterable(new.values())).difference(known))
+        known.update(zip(parts, self._tokenized(parts)))
+        known.update((chunk, b"".join(map(known.__getitem__, parts))) for chunk, parts in new.items() if len(parts) > 1)
+        return [b"".join(map(known.__getitem__, parts)) for parts in chunks]
+
+    def _tokenized(self, texts: list[str]) -> list[bytes]:
+        code = self._dtype.char
+        return [array(code, ids).tobytes() for batch in _batches(texts) for ids in self.tokenizer.encode(batch)]
+
+
+def _digest(document: list[str]) -> bytes:
+    return hashlib.sha256("".join(f"{sentence}\n" for sentence in document).encode()).digest()
+
+
+def _batches(texts: list[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= BATCH_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
