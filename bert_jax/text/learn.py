@@ -20,6 +20,7 @@ from bert_jax.text.wordpiece import MAX_CHARS_PER_WORD, SPECIAL_PIECES, normaliz
 CHARACTER_COVERAGE = 0.9999  # of all characters of the text; words with rarer ones become [UNK]
 MIN_MERGE_COUNT = 2  # a piece seen once teaches nothing
 WORDS_PER_CHUNK = 10_000
+MAX_CHUNKS = 2**18  # counted before they are cleaned
 
 
 class _BlanksAroundPunctuation(dict):
@@ -65,12 +66,26 @@ def learn_wordpiece(texts: Iterable[str], vocab_size: int, do_lower_case: bool) 
 
 
 def count_words(texts: Iterable[str], do_lower_case: bool) -> Counter[str]:
-    """How often each word comes, words being what WordPiece cuts into pieces."""
+    """How often each word comes, words being what WordPiece cuts into pieces.
+
+    Cleaning is the slow part. It takes a text character by character, so each chunk between blanks is cleaned by itself, and once
+    for all the times that it was met."""
     clean = normalizer(do_lower_case)
     blanks_around_punctuation = _BlanksAroundPunctuation()
     counts: Counter[str] = Counter()
+    chunks: Counter[str] = Counter()
+
+    def clean_chunks() -> None:
+        for chunk, count in chunks.items():
+            for word in clean.normalize_str(chunk).translate(blanks_around_punctuation).split():
+                counts[word] += count
+        chunks.clear()
+
     for text in texts:
-        counts.update(clean.normalize_str(text).translate(blanks_around_punctuation).split())
+        chunks.update(text.split(" "))
+        if len(chunks) > MAX_CHUNKS:
+            clean_chunks()
+    clean_chunks()
     for word in [word for word in counts if len(word) > MAX_CHARS_PER_WORD]:
         del counts[word]  # [UNK] to WordPiece; the trainer would need minutes for a word of a million characters
     return counts

@@ -30,12 +30,18 @@ def units_of(documents: Iterable[list[str]]) -> Iterator[Unit]:
         yield Unit("sentences", "".join(f"{sentence}\n" for sentence in document).encode(), "test")
 
 
-def make_store(folder: Path, documents: Iterable[list[str]] | None = None, held_out_fraction: float = 0.2, **settings) -> Store:
+def make_store(
+    folder: Path,
+    documents: Iterable[list[str]] | None = None,
+    held_out_fraction: float = 0.2,
+    tokenizer: WordPiece = TWELVE,
+    **settings,
+) -> Store:
     def read_units(report: Report) -> Iterator[Unit]:
         return units_of(many_documents() if documents is None else documents)
 
-    prepare(read_units, TWELVE, folder, held_out_fraction=held_out_fraction, source="test", **settings)
-    return open_store(folder, TWELVE)
+    prepare(read_units, tokenizer, folder, held_out_fraction=held_out_fraction, source="test", **settings)
+    return open_store(folder, tokenizer)
 
 
 def split_of(sentence_lengths: list[list[int]]) -> Split:
