@@ -4,11 +4,12 @@ import re
 
 # A stop with what closes after it, a blank, and what may open the next sentence. Chinese stops need no blank.
 # Quotes close and open by their place: “ opens in English and closes in German, » the other way round in French and German.
-# The possessive quantifiers and the look-behinds keep the search linear on runs of a million dots.
-BOUNDARY = re.compile(
-    r"""(?<![.!?…])(?P<mark>[.!?…]++)(?P<closing>["'”’»“‘«›‹)\]]*+(?:[ \u00a0\u202f]»(?!\S))?)"""
+# The possessive quantifiers keep the search linear on runs of a million dots.
+STOPS = re.compile("[.!?…]++|[。！？；．]++")
+ENDING = re.compile(
+    r"""(?P<mark>[.!?…]++)(?P<closing>["'”’»“‘«›‹)\]]*+(?:[ \u00a0\u202f]»(?!\S))?)"""
     r"""(?=\s++(?:["'“‘«„‚»›(\[¿¡]++\s*+)?(?P<next>\S))"""
-    r"""|(?<![。！？；])(?:[。！？；]++|(?<=[\u4e00-\u9fff])．++)["'”’」』）》)]*+"""
+    r"""|(?:[。！？；]|(?<=[\u4e00-\u9fff])．)[。！？；．]*+["'”’」』）》)]*+"""
 )
 WORD = re.compile(r"\w+")
 OPENING = "\"'“‘«„‚»([¿¡-–—"
@@ -37,8 +38,9 @@ def split(paragraph: str) -> list[str]:
     """
     sentences = []
     begin = 0
-    for match in BOUNDARY.finditer(paragraph):
-        if match["mark"] and _goes_on(paragraph, begin, match):
+    for stop in STOPS.finditer(paragraph):
+        match = ENDING.match(paragraph, stop.start())
+        if not match or (match["mark"] and _goes_on(paragraph, begin, match)):
             continue
         sentences.append(paragraph[begin : match.end()].strip())
         begin = match.end()
