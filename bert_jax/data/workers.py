@@ -1,9 +1,9 @@
 """A function over a stream of items, in processes of its own: results in order, memory bounded, and no process left behind."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
@@ -109,20 +109,13 @@ def _result(answer):
 def _serve(connection: Connection, function: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it as well, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the other cores have their own process
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    while True:
-        try:
+    # However the parent dies, its end of the pipe closes: the worker ends with the item it is at.
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
             item = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        try:
-            answer = function(item)
-        except Exception as error:
-            error.add_note(f"in a worker process:\n{traceback.format_exc()}")
-            answer = error
-        connection.send(answer)
-
-
-def _die_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+            try:
+                answer = function(item)
+            except Exception as error:
+                error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+                answer = error
+            connection.send(answer)

@@ -114,7 +114,7 @@ def main() -> None:
                 print(json.dumps({name: value["median"] for name, value in figures[-1].items()}, indent=2), flush=True)
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load_at_end": os.getloadavg()[0]}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    write_json(RESULT, {"figures": figures, "machine": machine, "date": time.strftime("%Y-%m-%d")})
+    write_json(RESULT, {"figures": figures, "repeats": args.repeats, "machine": machine, "date": time.strftime("%Y-%m-%d")})
 
 
 if __name__ == "__main__":

@@ -268,6 +268,23 @@ def test_an_endless_document_is_cut_at_the_same_places_wherever_it_stands(tmp_pa
     assert report.notes == {units.CUT_DOCUMENTS: 1}
 
 
+@pytest.mark.parametrize("unit_bytes", [1, 5, 16, 26])
+def test_documents_as_long_as_may_be_stay_whole(tmp_path, monkeypatch, unit_bytes):
+    monkeypatch.setattr(units, "UNIT_BYTES", unit_bytes)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_BYTES", 26)
+    found, report = read(write(tmp_path / "a", ("1234\n" * 5 + "\n") * 6), "sentences")
+    assert found == [["1234"] * 5] * 6 and not report.notes
+
+
+def test_a_wiki_document_that_is_cut_loses_its_title_once_and_no_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "UNIT_BYTES", 8)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_BYTES", 40)
+    text = "<doc>\nTitle\n" + "".join(f"Line {i}.\n" for i in range(10)) + "</doc>\n<doc>\nTitle\nEnd.\n</doc>\n"
+    found, report = read(write(tmp_path / "a", text), "wiki")
+    assert [line for document in found for line in document] == [*(f"Line {i}." for i in range(10)), "End."]
+    assert found[-1] == ["End."] and len(found) > 3 and report.notes == {units.CUT_DOCUMENTS: 1}
+
+
 @pytest.mark.parametrize("kind, text", [("wiki", WIKI * 3), ("sentences", "a\nb\n\nc\n \t\nd\r\n\r\ne\n" * 4), ("jsonl", None)])
 @given(unit_bytes=st.integers(1, 200))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

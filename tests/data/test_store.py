@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bert_jax.data import encode
 from bert_jax.data.encode import Encoder
 from bert_jax.data.store import open_store
 from bert_jax.data.units import Unit
@@ -266,10 +267,9 @@ def interrupted(after: int, documents: list[list[str]] | None = None):
         yield document
 
 
-def make_interrupted(folder, after: int, **settings) -> None:
-    """Everything before `after` documents has been made into shards when it stops."""
+def make_interrupted(folder, after: int, documents: list[list[str]] | None = None, **settings) -> None:
     with pytest.raises(Stop):
-        make_store(folder, interrupted(after), **settings)
+        make_store(folder, interrupted(after, documents), **settings)
 
 
 def test_an_error_before_the_first_shard_is_finished_leaves_nothing(tmp_path):
@@ -306,6 +306,22 @@ def test_shards_of_another_text_or_other_settings_are_not_used(tmp_path, documen
     make_store(tmp_path / "store", documents, shard_bytes=300, **settings)
     make_store(tmp_path / "fresh", documents, shard_bytes=300, **settings)
     assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_text_that_now_ends_with_a_finished_shard_gives_the_bytes_of_a_fresh_start(tmp_path, shards):
+    """Two shards are finished and a third is begun before the text loses all but its first one or two."""
+    documents = [[letter * 9] * 10 for letter in "abcdef"]  # 100 bytes each
+    make_interrupted(tmp_path / "store", 5, shard_bytes=200, documents=documents)
+    make_store(tmp_path / "store", documents[: 2 * shards], shard_bytes=200)
+    make_store(tmp_path / "fresh", documents[: 2 * shards], shard_bytes=200)
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
+
+
+def test_the_first_piece_of_a_sentence_begins_a_word_whatever_the_vocabulary_says(monkeypatch):
+    monkeypatch.setattr(encode, "starts_word", lambda tokenizer: np.zeros(tokenizer.size, bool))
+    encoded = Encoder(TWELVE, "", "stop")(Unit("sentences", b"a b c\nd\n\ne f\n", "test"))
+    assert encoded.word_starts.tolist() == [1, 0, 0, 1, 1, 0]
 
 
 def test_bad_input_in_a_worker_is_its_one_message(tmp_path):

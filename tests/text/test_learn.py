@@ -6,12 +6,14 @@ import sys
 import pytest
 
 from bert_jax.errors import UserError
+from bert_jax.text import learn
 from bert_jax.text.learn import count_words, learn_wordpiece
 from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece
 from tests.paths import DATA, ROOT, needs_data
 
 LEARN = """
 import hashlib, sys
+from bert_jax.text import learn
 from bert_jax.text.learn import learn_wordpiece
 lines = open(sys.argv[1], encoding="utf-8").read().split("\\n")
 print(hashlib.sha256("\\n".join(learn_wordpiece(lines, 3000, True)).encode()).hexdigest())
@@ -28,6 +30,14 @@ def test_the_most_frequent_pair_is_merged_first():
 def test_ties_are_broken_the_same_way_whatever_the_order_of_the_text():
     words = [a + b for a in "abcdefgh" for b in "stuvwxyz"] * 3
     assert learn_wordpiece(words, 60, True) == learn_wordpiece(list(reversed(words)), 60, True)
+
+
+def test_words_are_counted_however_many_chunks_are_counted_before_they_are_cleaned(monkeypatch):
+    texts = ["A a, b", "a. É\te b,a", "今天 a"]
+    expected = {"a": 5, "b": 2, ",": 2, ".": 1, "e": 2, "今": 1, "天": 1}
+    assert count_words(texts, True) == expected
+    monkeypatch.setattr(learn, "MAX_CHUNKS", 2)
+    assert count_words(texts, True) == expected
 
 
 @needs_data
