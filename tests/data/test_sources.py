@@ -131,6 +131,24 @@ def test_a_bad_json_line_is_named_or_skipped_and_counted(tmp_path, line, message
     assert all(f"{path}, line 2" in place for place in report.places.values())
 
 
+def test_a_json_line_over_the_limit_is_named_or_skipped_and_the_next_ones_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "UNIT_BYTES", 8)
+    monkeypatch.setattr(units, "MAX_RECORD_BYTES", 40)
+    lines = [json.dumps({"text": text}) for text in ("One.", "long " * 30, "Two.", "Three.", "Four.")]
+    path = write(tmp_path / "a.jsonl", "\n".join(lines))
+    with pytest.raises(UserError, match="records over"):
+        read(path)
+    found, report = read(path, on_bad_input="skip")
+    assert found == [["One."], ["Two."], ["Three."], ["Four."]]
+    assert report.notes == {"records over 0 MiB": 1, "lines that are not JSON": 1}
+
+
+def test_an_endless_document_in_a_json_line_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(parse, "MAX_DOCUMENT_BYTES", 10)
+    found, report = read(write(tmp_path / "a.jsonl", json.dumps({"text": "12345\n" * 5})))
+    assert found == [["12345"] * 2, ["12345"] * 2, ["12345"]] and report.notes == {units.CUT_DOCUMENTS: 2}
+
+
 def write_parquet(path: Path, **columns) -> Path:
     parquet.write_table(pyarrow.table(columns), path)
     return path
@@ -370,6 +388,21 @@ def test_the_report_says_what_was_left_out(tmp_path):
         f"left out or changed:\n  1 lines outside of <doc>, first in {path}"
     )
     assert Report(**json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_reports_are_merged_in_order():
+    first, second = Report(), Report()
+    first.add(["One."]), second.add(["Two.", "Three."])
+    first.note("x", "here"), second.note("x", "there", 2), second.note("y", "there")
+    first.merge(second)
+    assert first == Report(
+        documents=2,
+        sentences=3,
+        characters=14,
+        single_sentence_documents=1,
+        notes={"x": 3, "y": 1},
+        places={"x": "here", "y": "there"},
+    )
 
 
 def test_progress_tells_the_time_left_by_what_this_pass_has_done():
