@@ -18,7 +18,11 @@ from bert_jax.text.wordpiece import WordPiece
 
 BATCH_CHARS = 2**18  # the tokenizer needs some hundred bytes per piece while it works
 MAX_CACHED_CHUNKS = 2**18  # some 200 bytes each
-PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # of ASCII, each mark a word of its own to BasicTokenizer
+MAX_CACHED_CHARS = 40  # longer chunks, such as sentences of Chinese, hardly come again
+# What WordPiece makes a word of its own: punctuation, of ASCII and Chinese, and the common Chinese characters.
+ALWAYS_A_WORD = re.compile(
+    r"([!-/:-@\[-`{-~，。、；：？！“”‘’（）《》…—\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\U00020000-\U0002a6df])"
+)
 DIGEST_BYTES = 32
 
 
@@ -57,12 +61,9 @@ class Encoder:
         report = Report(self.on_bad_input)
         documents = list(parse.documents(unit, report))
         texts = list(chain.from_iterable(documents))
-        pieces, starts = self._segmented(texts) if self._segments else (self._pieces(texts), None)
-        lengths = np.array([len(ids) for ids in pieces], np.int32) // self._dtype.itemsize
-        ids = np.frombuffer(b"".join(pieces), self._dtype)
-        sentence_ends = np.cumsum(lengths)
-        starts = self._starts_word[ids] if starts is None else starts
-        starts[(sentence_ends - lengths)[lengths > 0]] = 1
+        parts = [self._batch(batch) for batch in _batches(texts)] or [self._batch([])]
+        ids, starts, lengths = map(np.concatenate, zip(*parts))
+        starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = 1
         sentences = np.array([len(document) for document in documents], np.int32)
         kept = np.add.reduceat(lengths > 0, np.cumsum(sentences) - sentences, dtype=np.int32) if len(sentences) else sentences
         report.note("sentences without a piece", unit.source, int((lengths == 0).sum()))
@@ -93,38 +94,53 @@ class Encoder:
     def _known_chunks(self) -> dict[str, bytes]:
         return {}
 
-    def _segmented(self, texts: list[str]) -> tuple[list[bytes], np.ndarray]:
+    def _batch(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(piece numbers, word starts, number of pieces of each text)"""
+        if self._segments:
+            return self._segmented(texts)
+        pieces = self._pieces(texts)
+        ids = np.frombuffer(b"".join(pieces), self._dtype)
+        return ids, self._starts_word[ids], self._lengths(pieces)
+
+    def _segmented(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         segments = [self._segments(text) for text in texts]
         flat = list(chain.from_iterable(segments))
         pieces = self._pieces([text for text, _ in flat])
-        lengths = np.array([len(ids) for ids in pieces], np.int64) // self._dtype.itemsize
-        starts = self._starts_word[np.frombuffer(b"".join(pieces), self._dtype)]
+        lengths = self._lengths(pieces)
+        ids = np.frombuffer(b"".join(pieces), self._dtype)
+        starts = self._starts_word[ids]
         starts[np.repeat(np.array([is_word for _, is_word in flat], bool), lengths)] = 0
         starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = 1
-        of_segment = iter(pieces)
-        return [b"".join(next(of_segment) for _ in sentence) for sentence in segments], starts
+        of_segment = iter(lengths.tolist())
+        return ids, starts, np.array([sum(next(of_segment) for _ in sentence) for sentence in segments], np.int32)
+
+    def _lengths(self, pieces: list[bytes]) -> np.ndarray:
+        return np.array([len(ids) for ids in pieces], np.int32) // self._dtype.itemsize
 
     def _pieces(self, texts: list[str]) -> list[bytes]:
         """The piece numbers of each text.
 
-        WordPiece cleans a text character by character, and ends a word at each blank and before and after each punctuation mark:
-        the pieces of a text are those of its chunks between blanks, and those of a chunk are those of its parts. Most chunks are
-        old acquaintances, and a dictionary is several times as fast as the tokenizer."""
+        WordPiece cleans a text character by character and ends a word at each blank: the pieces of a text are those of its
+        chunks between blanks, and those of a chunk are those of its parts. Most chunks are old acquaintances, and a dictionary
+        is several times as fast as the tokenizer."""
         if not isinstance(self.tokenizer, WordPiece):
             return self._tokenized(texts)
         known = self._known_chunks
         if len(known) > MAX_CACHED_CHUNKS:
             known.clear()
         chunks = [text.split(" ") for text in texts]
-        new = {chunk: PUNCTUATION.split(chunk) for chunk in set(chain.from_iterable(chunks)).difference(known)}
+        new = {chunk: ALWAYS_A_WORD.split(chunk) for chunk in set(chain.from_iterable(chunks)).difference(known)}
         parts = list(set(chain.from_iterable(new.values())).difference(known))
         known.update(zip(parts, self._tokenized(parts)))
         known.update((chunk, b"".join(map(known.__getitem__, parts))) for chunk, parts in new.items() if len(parts) > 1)
-        return [b"".join(map(known.__getitem__, parts)) for parts in chunks]
+        pieces = [b"".join(map(known.__getitem__, parts)) for parts in chunks]
+        for chunk in chain(new, parts):
+            if len(chunk) > MAX_CACHED_CHARS:
+                known.pop(chunk, None)
+        return pieces
 
     def _tokenized(self, texts: list[str]) -> list[bytes]:
-        code = self._dtype.char
-        return [array(code, ids).tobytes() for batch in _batches(texts) for ids in self.tokenizer.encode(batch)]
+        return [array(self._dtype.char, ids).tobytes() for ids in self.tokenizer.encode(texts)]
 
 
 def _digest(document: list[str]) -> bytes:

@@ -73,14 +73,14 @@ class _Pool:
         for connection in wait(list(busy)):
             try:
                 done[busy.pop(connection)] = connection.recv()
-            except (EOFError, ConnectionError) as error:
+            except (EOFError, OSError) as error:
                 raise self._died(connection) from error
             idle.append(connection)
 
     def _send(self, connection: Connection, item) -> None:
         try:
             connection.send(item)
-        except ConnectionError as error:
+        except OSError as error:
             raise self._died(connection) from error
 
     def _died(self, connection: Connection) -> UserError:
@@ -110,7 +110,7 @@ def _serve(connection: Connection, function: Callable) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it as well, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the other cores have their own process
     # However the parent dies, its end of the pipe closes: the worker ends with the item it is at.
-    with contextlib.suppress(EOFError, ConnectionError):
+    with contextlib.suppress(EOFError, OSError):
         while True:
             item = connection.recv()
             try:

@@ -148,12 +148,12 @@ def test_a_segmenter_that_is_not_there_is_one_message(tmp_path, monkeypatch):
         make_store(tmp_path / "store", segmenter="words")
 
 
-WORDS = st.text(alphabet="aAbg#[]-'.,é\u0301ß今天\u3000\t\u00ad\u200b\u00a0\x00$\ufffdΣσİ", max_size=30)
+WORDS = st.text(alphabet="，“豈\U0002b820aAbg#[]-'.,é\u0301ß今天\u3000\t\u00ad\u200b\u00a0\x00$\ufffdΣσİ", max_size=30)
 
 
 @given(st.lists(WORDS, max_size=4), st.booleans())
 def test_pieces_by_the_dictionary_of_chunks_are_those_of_the_tokenizer(texts, do_lower_case):
-    pieces = (*SPECIAL_PIECES, *"abcg#[]-'.,eéß今天$Σσi", "##g", "##b", "##a")
+    pieces = (*SPECIAL_PIECES, *"abcg#[]-'.,eéß今天，豈$Σσi", "##g", "##b", "##a")
     tokenizer = WordPiece(pieces, do_lower_case)
     found = Encoder(tokenizer, "", "stop")._pieces(texts)
     assert [np.frombuffer(ids, np.uint16).tolist() for ids in found] == tokenizer.encode(texts)
