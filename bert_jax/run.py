@@ -2,7 +2,7 @@
 
 import json
 import math
-import time
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
@@ -17,7 +17,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.data import loader, prepare, sources, store, words
 from bert_jax.data.masking import MaskRule
-from bert_jax.data.report import Report
+from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import pretrain
@@ -32,8 +32,6 @@ from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
-
-PROGRESS_SECONDS = 10.0
 
 
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
@@ -125,8 +123,10 @@ def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = prin
     path = vocabulary_path(config, workdir)
     if not path.exists():
         workdirs.make_folder(path.parent)
-        report = Report()
-        documents = _watched(config, report, f"learning {config.text.vocab_size:,} pieces", say)
+        doing = f"learning {config.text.vocab_size:,} pieces"
+        say(f"{doing} ...")
+        data, report = config.data, Report(config.data.on_bad_input)
+        documents = sources.documents(data.input_file, data.input_format, report, Progress(doing, say))
         sentences = (sentence for document in documents for sentence in document)
         size, lower = config.text.vocab_size, config.text.do_lower_case
         learned = kinds.learn_vocabulary(config.text.kind, sentences, path, vocab_size=size, do_lower_case=lower)
@@ -137,24 +137,31 @@ def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = prin
 def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
     """Tokenises the text into the store, unless it is there."""
     folder = store_path(config, workdir)
+    data, num_workers = config.data, worker_count(config)
     if not folder.exists():
         tokenizer = open_vocabulary(config, workdir)
         workdirs.make_folder(folder.parent)
-        documents = _watched(config, Report(), "tokenising", say)
-        fraction = config.data.held_out_fraction
-        prepare.prepare(documents, tokenizer, folder, held_out_fraction=fraction, source=source_name(config))
+        say(f"tokenising with {num_workers} processes ...")
+        report = prepare.prepare(
+            lambda report: sources.read_units(data.input_file, data.input_format, report),
+            tokenizer,
+            folder,
+            held_out_fraction=data.held_out_fraction,
+            source=source_name(config),
+            segmenter=data.segmenter,
+            on_bad_input=data.on_bad_input,
+            num_workers=num_workers,
+            progress=Progress("tokenising", say),
+        )
+        say(f"tokenised {report.describe()}")
     return folder
 
 
-def _watched(config, report: Report, doing: str, say: Callable[[str], None]) -> Iterator[list[str]]:
-    """The documents of the config, with a line now and then on how far it is."""
-    say(f"{doing} ...")
-    told = time.monotonic()
-    for document in sources.documents(config.data.input_file, config.data.input_format, report):
-        yield document
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
-            say(f"{doing}: {report.documents:,} documents, {report.characters / 1e6:,.1f} M characters so far")
+def worker_count(config) -> int:
+    """data.num_workers, or all the cores that this process may use."""
+    if config.data.num_workers < 0:
+        raise UserError("data.num_workers is out of range", got=config.data.num_workers, expected="0 (all cores) or more")
+    return config.data.num_workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count()))
 
 
 def vocabulary_path(config, workdir: Path) -> Path:
@@ -166,7 +173,7 @@ def store_path(config, workdir: Path) -> Path:
 
 
 def source_name(config) -> str:
-    return f"{config.data.input_file or 'docstrings of the installed packages'} ({config.data.input_format})"
+    return f"{config.data.input_file or sources.PACKAGES} ({config.data.input_format})"
 
 
 def open_vocabulary(config, workdir: Path) -> Tokenizer:
@@ -177,7 +184,14 @@ def open_store(config, workdir: Path, tokenizer) -> store.Store:
     """Raises UserError when the store is absent, damaged, or made with another vocabulary or from other text."""
     folder = store_path(config, workdir)
     opened = store.open_store(folder, tokenizer)
-    source = opened.manifest["source"]["description"]
+    source, segmenter = opened.manifest["source"]["description"], opened.manifest["segmenter"]
+    if segmenter != config.data.segmenter:
+        raise UserError(
+            f"the token store {folder} was made with another segmenter",
+            got=f"data.segmenter={config.data.segmenter!r}",
+            expected=repr(segmenter),
+            fix="give the same data.segmenter, or another data.store or --workdir",
+        )
     if source != source_name(config):
         raise UserError(
             f"the token store {folder} was made from other text",
@@ -214,7 +228,7 @@ def loader_config(config) -> loader.LoaderConfig:
         max_examples_per_row=data.max_examples_per_row,
         masks=data.masks,
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
-        num_workers=data.num_workers,
+        num_loader_threads=data.num_loader_threads,
     )
     if config.objective.next_sentence and not rows.in_pairs:
         raise UserError(

@@ -18,10 +18,15 @@ from bert_jax.errors import UserError
 # What may differ between a run and its continuation: none of it changes what an example or an update is.
 # The files of vocabulary and store may move, since their content is compared by hash.
 MAY_CHANGE = (
+    "data.num_loader_threads",
     "data.num_workers",
     "data.store",
+    "model.remat",
+    "parallel.fsdp",
     "parallel.mode",
+    "parallel.tensor",
     "text.vocab_file",
+    "train.accumulate",
     "train.eval_every_steps",
     "train.keep_checkpoints",
     "train.log_every_steps",
@@ -29,7 +34,7 @@ MAY_CHANGE = (
     "train.num_train_steps",
     "train.save_every_steps",
 )
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "sentencepiece")
 
 
 def make_folder(folder: Path) -> None:

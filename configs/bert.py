@@ -39,8 +39,13 @@ def get_config(arg=None):
     config.text.do_lower_case = True
 
     config.data = ConfigDict()
-    config.data.input_file = ""  # files or patterns, comma-separated; empty: docstrings of the installed packages
-    config.data.input_format = "auto"  # auto, sentences (one a line), paragraphs, wiki (<doc> blocks)
+    config.data.input_file = (
+        ""  # files or patterns, comma-separated, or tfds:NAME/SPLIT; empty: docstrings of the installed packages
+    )
+    config.data.input_format = "auto"  # auto, sentences (one a line), paragraphs, wiki (<doc> blocks), jsonl, parquet
+    config.data.on_bad_input = "stop"  # or skip: leave out what cannot be read, and count it
+    config.data.segmenter = ""  # Chinese words for whole-word masking: jieba, or presegmented (by blanks in the text)
+    config.data.num_workers = 0  # processes that tokenise; 0: one for each core
     config.data.store = ""  # where the tokenised text lies; empty: in the workdir
     config.data.held_out_fraction = 0.005
     config.data.max_seq_length = 128
@@ -58,7 +63,7 @@ def get_config(arg=None):
     config.data.span_p = 0.2  # lengths of spans are geometric with this p
     config.data.max_span_words = 10
     config.data.masks = "static"  # once for each of dupe_factor pairings, or dynamic: drawn anew in every epoch
-    config.data.num_workers = 1  # threads that make batches; their number changes nothing else
+    config.data.num_loader_threads = 1  # threads that make batches; their number changes nothing else
     config.data.num_eval_rows = 4096
 
     config.model = ConfigDict()

@@ -29,7 +29,7 @@ from launch import flags, table
 TRAINER = (sys.executable, "-m", "bert_jax")
 CELL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 # What a vocabulary and a token store are made from: runs that agree on these keys share them.
-SHAPES_THE_STORE = ("text.", "data.input_", "data.held_out_", "data.store")
+SHAPES_THE_STORE = ("text.", "data.input_", "data.on_bad_input", "data.segmenter", "data.held_out_", "data.store")
 MAX_RESTARTS = 100  # of one run within one sweep: a trainer that asks for more makes no progress
 EXIT_FAILED = 1
 

@@ -1,5 +1,7 @@
 """A user's mistake gives one clear message and exit code 2, never a traceback, and nothing that was there is lost."""
 
+import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -61,6 +63,46 @@ def test_a_file_that_is_not_there(fails, tmp_path):
 def test_invalid_utf8_is_named_by_file_line_and_byte(fails, tmp_path):
     message = fails("train", *text(tmp_path / "latin.txt", b"good line\n\nbad caf\xe9 line\n"))
     assert "latin.txt, line 3: byte 0xe9" in message and "iconv" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", b'{"body": "One."}\n', "records without a field 'text' that is a string"),
+        ("b.jsonl", b"One.\n", "lines that are not JSON"),
+        ("a.txt.xz", lzma.compress(b"One.\n" * 99)[:-9], "files that cannot be read to their end"),
+        ("a.txt.gz", gzip.compress(b"One.\n" * 99)[:-9], "files that cannot be read to their end"),
+        ("a.parquet", b"PAR1", "files that cannot be read to their end"),
+        ("a.txt", b"\xff\xfe\n", "lines that are not UTF-8"),
+    ],
+)
+def test_bad_input_stops_or_is_skipped_and_counted(fails, tmp_path, corpus, capsys, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    both = tiny.arguments(f"{corpus},{tmp_path / name}")
+    assert reason in fails("vocab", *both)
+    assert run_command("vocab", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    message = fails("prepare", *both)
+    assert reason in message and str(tmp_path / name) in message and "data.on_bad_input=skip" in message
+    assert run_command("prepare", tmp_path / "W", *both, "--config.data.on_bad_input=skip") == 0
+    assert f"1 {reason}, first in {tmp_path / name}" in capsys.readouterr().out
+
+
+def test_an_edited_shard(fails, tmp_path, corpus):
+    assert run_command("vocab", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    assert run_command("prepare", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    shard = tmp_path / "W/store/train/word_starts-00000.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\7")
+    assert f"damaged: {shard}" in fails("train", *tiny.arguments(corpus))
+
+
+def test_another_segmenter_than_that_of_the_store(fails, tmp_path, corpus):
+    assert run_command("vocab", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    assert run_command("prepare", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    assert "another segmenter" in fails("train", *tiny.arguments(corpus, data__segmenter="presegmented"))
+
+
+def test_a_number_of_workers_out_of_range(fails, corpus):
+    assert "data.num_workers is out of range" in fails("prepare", *tiny.arguments(corpus, data__num_workers=-1))
 
 
 def test_a_line_of_50_megabytes_is_cut_and_counted(tmp_path, capsys):

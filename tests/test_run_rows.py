@@ -17,7 +17,7 @@ def corpus(tmp_path_factory):
 
 def test_packed_sentence_order_in_two_phases_reaches_the_objective(corpus, tmp_path):
     changes = {"data__rows": "sop", "data__max_examples_per_row": 2, "data__masks": "static", "data__mask_unit": "span"}
-    changes |= {"data__later_phases": "((0.5, 16, 3, 16),)", "data__num_workers": 2}
+    changes |= {"data__later_phases": "((0.5, 16, 3, 16),)", "data__num_loader_threads": 2}
     config = tiny.config(corpus, **changes, train__num_train_steps=4)
     batches, tokenizer = run.open_batches(config, tmp_path)
     assert batches.config.phases == (Phase(0, 24, 4, 8), Phase(2, 16, 3, 16))

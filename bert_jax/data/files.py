@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from bert_jax.errors import UserError
 
 
 @contextmanager
-def new_folder(folder: Path, what: str) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name when the block ends well and vanishes when it does not.
+def new_folder(folder: Path, what: str, keep: Callable[[Path], bool]) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its name when the block ends well.
 
-    What a killed process leaves behind has the temporary name, and the next writer of the same folder clears it away.
+    It is not emptied first: what a killed or failed process left in it is for the next one to go on from, or to clear. When the
+    block fails the folder stays if `keep` says that it holds something worth keeping.
 
     Raises:
         UserError: the disk refuses (full, read-only, no permission), or another process writes the same folder just now.
@@ -27,7 +28,6 @@ def new_folder(folder: Path, what: str) -> Iterator[Path]:
     temporary = folder.with_name(f".{folder.name}.tmp")
     with disk_errors(folder, what), locked(temporary, f"{what} is being written"):
         try:
-            _clear(temporary)
             yield temporary
             sync_folder(temporary)
             if folder.exists():
@@ -35,7 +35,8 @@ def new_folder(folder: Path, what: str) -> Iterator[Path]:
             os.replace(temporary, folder)
             sync_folder(folder.parent)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if not keep(temporary):
+                shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 
@@ -55,7 +56,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)

@@ -9,7 +9,7 @@ import numpy as np
 from bert_jax.data import keyed
 from bert_jax.data.loader import Batch, made_ahead
 from bert_jax.errors import UserError
-from bert_jax.text.wordpiece import WordPiece
+from bert_jax.text.tokenizer import Tokenizer
 
 MIN_SEQ_LENGTH = 5  # a piece of each sentence between [CLS], [SEP] and [SEP]
 
@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
     label_ids: np.ndarray  # int32[N]
 
 
-def encode(examples: Sequence[Example], tokenizer: WordPiece, max_seq_length: int) -> Encoded:
+def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> Encoded:
     """Examples of one sentence each, or of two each, as rows of max_seq_length places; what does not fit is cut off."""
     if max_seq_length < MIN_SEQ_LENGTH:
         raise UserError("data.max_seq_length is too small", got=max_seq_length, expected=f"at least {MIN_SEQ_LENGTH}")

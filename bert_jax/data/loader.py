@@ -24,7 +24,7 @@ from bert_jax.data.store import Split
 from bert_jax.data.stretches import FIRST_TOKEN, document_of, ranges
 from bert_jax.data.words import begins_word
 from bert_jax.errors import UserError
-from bert_jax.text.wordpiece import WordPiece
+from bert_jax.text.tokenizer import Tokenizer
 
 MIN_SEQ_LENGTH = 8
 MASKS = ("dynamic", "static")
@@ -57,7 +57,7 @@ class LoaderConfig:
         max_examples_per_row: 1 for an example a row, more to pack them.
         dupe_factor: number of pairings, and with static masks of maskings.
         masks: "dynamic" or "static".
-        num_workers: threads that make batches.
+        num_loader_threads: threads that make batches.
     """
 
     phases: tuple[Phase, ...]
@@ -68,7 +68,7 @@ class LoaderConfig:
     max_examples_per_row: int = 1
     masks: str = "dynamic"
     mask: MaskRule = MaskRule()
-    num_workers: int = 1
+    num_loader_threads: int = 1
 
     def __post_init__(self):
         for phase in self.phases:
@@ -79,7 +79,7 @@ class LoaderConfig:
         first_steps = [phase.first_step for phase in self.phases]
         in_order = first_steps[0] == 0 and all(before < after for before, after in zip(first_steps, first_steps[1:]))
         _require("data.later_phases", f"first steps {first_steps}", in_order, "each phase after the one before it")
-        for name in ("dupe_factor", "max_examples_per_row", "num_workers"):
+        for name in ("dupe_factor", "max_examples_per_row", "num_loader_threads"):
             _require(f"data.{name}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("data.short_seq_prob", self.short_seq_prob, 0 <= self.short_seq_prob <= 1, "from 0 to 1")
         _require("data.rows", self.rows, self.rows in MODES, " or ".join(MODES))
@@ -110,7 +110,7 @@ class Loader:
     """Training batches. Plans are built when first needed and kept in `plans_folder`."""
 
     split: Split
-    tokenizer: WordPiece
+    tokenizer: Tokenizer
     config: LoaderConfig
     plans_folder: Path
     _plans: dict[tuple[int, int], Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -169,7 +169,7 @@ class Loader:
         self, start_step: int = 0, *, prefetch: int = 2, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
         """Batches from `start_step` on, without end, `prefetch` of them made ahead of each worker."""
-        workers = self.config.num_workers
+        workers = self.config.num_loader_threads
         return made_ahead(lambda step: self.batch(step, process_index, process_count), start_step, prefetch * workers, workers)
 
     def _plan(self, phase: int, duplicate: int) -> Plan:
@@ -209,7 +209,7 @@ def made_ahead(batch: Callable[[int], Batch], start_step: int, prefetch: int = 2
 
 def evaluation_batches(
     split: Split,
-    tokenizer: WordPiece,
+    tokenizer: Tokenizer,
     config: LoaderConfig,
     plans_folder: Path,
     num_rows: int,
@@ -289,7 +289,7 @@ def _plan(split: Split, config: LoaderConfig, phase: Phase, duplicate: int, fold
 
 def _batch(
     split: Split,
-    tokenizer: WordPiece,
+    tokenizer: Tokenizer,
     config: LoaderConfig,
     phase: Phase,
     plan: Plan,
@@ -300,7 +300,7 @@ def _batch(
     word_begins = None
     if config.mask.mask_unit != "token":
         word_begins = np.zeros_like(laid_out.is_text)
-        word_begins[laid_out.is_text] = begins_word(split, laid_out.places, tokenizer)
+        word_begins[laid_out.is_text] = begins_word(split, laid_out.places)
     masked = mask_rows(
         laid_out.input_ids,
         laid_out.is_text,

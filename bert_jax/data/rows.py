@@ -7,7 +7,7 @@ import numpy as np
 from bert_jax.data.plans import Plan
 from bert_jax.data.store import Split
 from bert_jax.data.stretches import LABEL, OPENS, SECOND, ranges, starts
-from bert_jax.text.wordpiece import WordPiece
+from bert_jax.text.tokenizer import Tokenizer
 
 
 class Rows(NamedTuple):
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
 
 
 def read_rows(
-    split: Split, plan: Plan, rows: np.ndarray, max_seq_length: int, max_examples_per_row: int, tokenizer: WordPiece
+    split: Split, plan: Plan, rows: np.ndarray, max_seq_length: int, max_examples_per_row: int, tokenizer: Tokenizer
 ) -> Rows:
     """Lays out the rows with these numbers (int[B]): [CLS] stretch [SEP] ... for each example, then padding."""
     size = len(rows)

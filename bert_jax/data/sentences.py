@@ -3,30 +3,44 @@
 import re
 
 # A stop with what closes after it, a blank, and what may open the next sentence. Chinese stops need no blank.
-# The possessive quantifiers and the look-behinds keep the search linear on runs of a million dots.
-BOUNDARY = re.compile(
-    r"""(?<![.!?…])(?P<mark>[.!?…]++)(?P<closing>["'”’»)\]]*+)(?=\s++["'“‘«(\[¿¡]*+(?P<next>\S))"""
-    r"""|(?<![。！？])[。！？]++["'”’」』）)]*+"""
+# Quotes close and open by their place: “ opens in English and closes in German, » the other way round in French and German.
+# The possessive quantifiers keep the search linear on runs of a million dots.
+STOPS = re.compile("[.!?…]++|[。！？；．]++")
+ENDING = re.compile(
+    r"""(?P<mark>[.!?…]++)(?P<closing>["'”’»“‘«›‹)\]]*+(?:[ \u00a0\u202f]»(?!\S))?)"""
+    r"""(?=\s++(?:["'“‘«„‚»›(\[¿¡]++\s*+)?(?P<next>\S))"""
+    r"""|(?:[。！？；]|(?<=[\u4e00-\u9fff])．)[。！？；．]*+["'”’」』）》)]*+"""
 )
-OPENING = "\"'“‘«([¿¡-–—"
+WORD = re.compile(r"\w+")
+OPENING = "\"'“‘«„‚»([¿¡-–—"
 LONGEST_ABBREVIATION = 12
 
-# Words that want what comes after them.
-TITLES = frozenset("mr mrs ms mx dr prof rev hon st sr gen col capt lt sgt maj gov sen rep pres messrs mme mlle".split())
-REFERENCES = frozenset("e.g i.e eg ie cf vs viz eq eqs eqn fig figs sec ch vol vols pp ref refs approx ca resp".split())
-BEFORE_NUMBERS = frozenset("no nos p art op ver jan feb mar apr jun jul aug sep sept oct nov dec".split())
+# Words that want what comes after them, in English, French and German.
+TITLES = frozenset(
+    "mr mrs ms mx dr prof rev hon st sr gen col capt lt sgt maj gov sen rep pres messrs mm mme mlle mlles hr frl dipl ing".split()
+)
+REFERENCES = frozenset(
+    "e.g i.e eg ie cf vs viz eq eqs eqn fig figs sec ch vol vols pp ref refs approx ca resp"
+    " z.b d.h u.a s.o s.u i.d.r bzw bspw vgl evtl ggf inkl hrsg nr bd d i n s u v z".split()  # z. B., d. h., n. Chr.
+)
+BEFORE_NUMBERS = frozenset("no nos p art op ver abs jan feb mar apr jun jul aug sep sept oct nov dec".split())
+AFTER_ORDINALS = frozenset(  # German: am 3. Oktober, im 19. Jahrhundert
+    "januar februar märz april mai juni juli august september oktober november dezember jahrhundert jahrhunderts".split()
+)
 
 
 def split(paragraph: str) -> list[str]:
     """The sentences of a paragraph, in order, stripped of blanks; nothing but blanks is lost.
 
     No cut is made before a small letter, after titles ("Dr. Who"), initials ("J. S. Bach"), references ("Fig. 2") and list
-    numbers ("1. First"), or inside numbers ("3.14"). Quotes and brackets that close after a stop stay with their sentence.
+    numbers ("1. First"), or inside numbers and dates ("3.14", "3. Oktober"). Quotes and brackets that close after a stop stay
+    with their sentence.
     """
     sentences = []
     begin = 0
-    for match in BOUNDARY.finditer(paragraph):
-        if match["mark"] and _goes_on(paragraph, begin, match):
+    for stop in STOPS.finditer(paragraph):
+        match = ENDING.match(paragraph, stop.start())
+        if not match or (match["mark"] and _goes_on(paragraph, begin, match)):
             continue
         sentences.append(paragraph[begin : match.end()].strip())
         begin = match.end()
@@ -42,8 +56,10 @@ def _goes_on(paragraph: str, begin: int, match: re.Match) -> bool:
     before = paragraph[max(begin, match.start() - LONGEST_ABBREVIATION) : match.start()]
     word = before[before.rfind(" ") + 1 :].lstrip(OPENING)
     if word.isdigit():
-        return paragraph[begin : match.start()].strip() == word
-    last = word[word.rfind(".") + 1 :]
+        following = WORD.match(paragraph, match.start("next"))
+        is_ordinal = following is not None and following[0].lower() in AFTER_ORDINALS
+        return is_ordinal or paragraph[begin : match.start()].strip() == word
+    last = word[word.rfind(".") + 1 :].lstrip(OPENING)
     if len(last) == 1 and last.isupper():
         return last != "I" or "." in word
     word = word.lower()

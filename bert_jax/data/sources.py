@@ -1,71 +1,124 @@
 """Raw text to documents, a document being the list of its sentences. Everything is streamed: memory does not grow with a file.
 
-Formats of text files:
+data.input_file names one or more inputs, comma-separated:
+    a/*.txt          files or patterns, read in the order of their names
+    tfds:NAME/SPLIT  a prepared TensorFlow data set with a feature `text`, as tfds:wikipedia/20230601.en/train. NAME may also be
+                     the folder that it was prepared into. TensorFlow is not needed, and nothing is downloaded.
+    (nothing)        the English prose of the installed Python packages
+
+Formats of files (data.input_format):
     sentences   one sentence per line, an empty line between documents: the input of google-research/bert
     paragraphs  one paragraph per line, an empty line between documents; paragraphs are cut into sentences
     wiki        `<doc ...>` to `</doc>` as WikiExtractor writes them: the first line is the title and is left out
-    auto        decided for each file from its first lines: wiki if the first one opens a `<doc`, else paragraphs if more than
-                a quarter of them hold several sentences, else sentences
+    jsonl       a JSON object per line whose field `text` is a document; its lines are paragraphs
+    parquet     the same with a column `text`
+    auto        decided for each file: jsonl and parquet by the name; else from its first lines: wiki if the first one opens a
+                `<doc`, paragraphs if more than a quarter of them hold several sentences, else sentences
 
-A file always starts a new document. Files may be compressed (.gz, .xz). Text is UTF-8; a byte order mark, carriage returns at
-the ends of lines and NUL characters are dropped. A line over 1 MiB is cut between sentences or words, a document over 4 Mi
-characters is cut into several: both are counted in the report.
+A file always starts a new document. Files may be compressed (.gz, .xz, .zst).
+
+A mixture: with a weight after each input (wiki/*.txt=0.7, books/*.txt=0.3) the raw bytes of the text are taken from the inputs in
+these shares, always from the one that is furthest behind. An input that is exhausted is read again from its start; the mixture
+ends when each input has been read to its end once. So nothing is left out and small inputs are repeated. Copies of a document
+are always on the same side of the train and held-out split.
 """
 
 import glob
-import gzip
-import lzma
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
-from bert_jax.data import docs, sentences
+from bert_jax.data import docs, parse, units
 from bert_jax.data.report import Report
+from bert_jax.data.units import Unit
 from bert_jax.errors import UserError
 
-FORMATS = ("auto", "sentences", "paragraphs", "wiki")
-OPENERS = {".gz": gzip.open, ".xz": lzma.open}
-MAX_LINE_BYTES = 2**20
-MAX_DOCUMENT_CHARS = 2**22  # the longest novels are shorter
-LINES_TO_DECIDE = 200
-SEVERAL_SENTENCES_SHARE = 0.25
-END_OF_DOCUMENT = None
+FORMATS = ("auto", "sentences", "paragraphs", "wiki", "jsonl", "parquet")
+TFDS = "tfds:"
+ROWS_PER_READ = 256
+ROW_BYTES = 2**10  # a guess that only the estimate of the time left rests on
+PACKAGES = "docstrings of the installed packages"
 
 
-def documents(input_file: str, input_format: str, report: Report) -> Iterator[list[str]]:
-    """The documents of all files in the order of their names, and `report` filled on the way.
+class Input(NamedTuple):
+    name: str
+    weight: float | None
+
+
+def documents(
+    input_file: str, input_format: str, report: Report, progress: Callable[[Report, float], None] = lambda report, share: None
+) -> Iterator[list[str]]:
+    """The documents of all inputs in order, and `report` filled on the way.
 
     Args:
-        input_file: files or patterns, comma-separated; "" for the English prose of the installed Python packages.
-        input_format: one of FORMATS; of no effect for "".
+        input_file, input_format: as above.
+        progress: called now and then with the report and the share of the input that is read.
 
     Raises:
-        UserError: a pattern matches nothing, a file cannot be read or is not UTF-8, or there is no text at all.
+        UserError: a pattern matches nothing, there is no text at all, or bad input that the report is not to skip.
+    """
+    for unit in read_units(input_file, input_format, report):
+        yield from parse.documents(unit, report)
+        progress(report, unit.share)
+    require_text(report, input_file)
+
+
+def require_text(report: Report, input_file: str) -> None:
+    if not report.documents:
+        raise UserError("there is no text in the input", got=input_file or report.totals(), expected="at least one sentence")
+
+
+def read_units(input_file: str, input_format: str, report: Report) -> Iterator[Unit]:
+    """The same as raw text, in pieces for workers; `share` is that of the whole input.
+
+    Raises:
+        UserError: see documents.
     """
     if input_format not in FORMATS:
         raise UserError("unknown data.input_format", got=input_format, expected=", ".join(FORMATS))
-    if not input_file:
-        found = docs.documents(report)
+    inputs = parse_inputs(input_file)
+    if not inputs:
+        yield from _of_packages(report)
+    elif inputs[0].weight is not None:
+        yield from _mixed(inputs, input_format, report)
     else:
-        found = chain.from_iterable(_of_file(path, input_format, report) for path in find_files(input_file))
-    for document in found:
-        report.add(document)
-        yield document
-    if not report.documents:
-        raise UserError("there is no text in the input", got=input_file or report.describe(), expected="at least one sentence")
+        yield from _in_turn(_parts([name for name, _ in inputs], input_format), report)
 
 
-def find_files(input_file: str) -> list[Path]:
-    """The files that comma-separated names and patterns stand for, each once, sorted.
+def parse_inputs(input_file: str) -> list[Input]:
+    """The inputs and their weights; a weight is None where none is given.
+
+    Raises:
+        UserError: a weight is not positive, or only some inputs have one.
+    """
+    inputs = [_parse_input(part.strip()) for part in input_file.split(",") if part.strip()]
+    unweighted = [name for name, weight in inputs if weight is None]
+    if unweighted and len(unweighted) < len(inputs):
+        raise UserError("some inputs of data.input_file have a weight and some have none", got=", ".join(unweighted))
+    wrong = [f"{name}={weight:g}" for name, weight in inputs if weight is not None and not 0 < weight < math.inf]
+    if wrong:
+        raise UserError("a weight in data.input_file is out of range", got=", ".join(wrong), expected="more than 0")
+    return inputs
+
+
+def _parse_input(part: str) -> Input:
+    name, _, weight = part.rpartition("=")
+    try:
+        return Input(name.strip(), float(weight)) if name else Input(part, None)
+    except ValueError:
+        return Input(part, None)
+
+
+def find_files(patterns: list[str]) -> list[Path]:
+    """The files that names and patterns stand for, each once, sorted.
 
     Raises:
         UserError: a name or pattern matches no file.
     """
     found: set[Path] = set()
-    for pattern in filter(None, (part.strip() for part in input_file.split(","))):
+    for pattern in patterns:
         matches = [Path(name) for name in glob.glob(pattern, recursive=True)]
         # A file may be called what looks like a pattern.
         files = [path for path in [*matches, Path(pattern)] if path.is_file()]
@@ -76,117 +129,87 @@ def find_files(input_file: str) -> list[Path]:
     return sorted(found)
 
 
-def _of_file(path: Path, input_format: str, report: Report) -> Iterator[list[str]]:
-    report.files += 1
-    lines = _lines(path, report)
-    if input_format == "auto":
-        head = [line for _, line in zip(range(LINES_TO_DECIDE), lines)]
-        input_format, lines = _decide(head), chain(head, lines)
-    stream = _wiki(lines, report) if input_format == "wiki" else _by_empty_lines(lines, input_format == "paragraphs")
-    return _grouped(stream, report)
+class Part(NamedTuple):
+    """A file or a data set."""
+
+    size: int  # bytes on disk, for the share that is read
+    read: Callable[[Report], Iterator[Unit]]
 
 
-def _decide(head: list[str]) -> str:
-    head = [line for line in head if line]
-    if head and head[0].startswith("<doc"):
-        return "wiki"
-    several = sum(len(sentences.split(line)) > 1 for line in head)
-    return "paragraphs" if several > SEVERAL_SENTENCES_SHARE * len(head) else "sentences"
+def _parts(names: list[str], input_format: str) -> list[Part]:
+    files = find_files([name for name in names if not name.startswith(TFDS)])
+    tables = [_tfds(name) for name in names if name.startswith(TFDS)]
+    return [Part(path.stat().st_size, partial(units.of_file, path, input_format)) for path in files] + tables
 
 
-def _by_empty_lines(lines: Iterator[str], split: bool) -> Iterator[str | None]:
-    for line in lines:
-        if not line:
-            yield END_OF_DOCUMENT
-        elif split:
-            yield from sentences.split(line)
-        else:
-            yield line
+def _in_turn(parts: list[Part], report: Report) -> Iterator[Unit]:
+    total, done = max(sum(part.size for part in parts), 1), 0
+    for part in parts:
+        for unit in part.read(report):
+            yield unit._replace(share=(done + part.size * unit.share) / total)
+        done += part.size
 
 
-def _wiki(lines: Iterator[str], report: Report) -> Iterator[str | None]:
-    inside = title_seen = False
-    for line in lines:
-        if line.startswith(("<doc ", "<doc>", "</doc>")):
-            yield END_OF_DOCUMENT
-            inside, title_seen = not line.startswith("</"), False
-        elif line and not inside:
-            report.notes["lines outside of <doc>"] += 1
-        elif line and not title_seen:
-            title_seen = True
-        elif line:
-            yield from sentences.split(line)
+def _mixed(inputs: list[Input], input_format: str, report: Report) -> Iterator[Unit]:
+    parts = [_parts([name], input_format) for name, _ in inputs]
+    streams = [_in_turn(part, report) for part in parts]
+    taken, shares, exhausted = [0] * len(inputs), [0.0] * len(inputs), set()
+    while True:
+        behind = min(range(len(inputs)), key=lambda i: taken[i] / inputs[i].weight)
+        unit = next(streams[behind], None)
+        if unit is None:
+            if not taken[behind]:
+                raise UserError("there is no text in an input of the mixture", got=inputs[behind].name)
+            exhausted.add(behind)
+            if len(exhausted) == len(inputs):
+                return
+            report.note("more passes over inputs of the mixture", inputs[behind].name)
+            streams[behind] = _in_turn(parts[behind], Report(report.on_bad_input))  # what is met again is not counted again
+            continue
+        taken[behind] += len(unit.raw)
+        shares[behind] = max(shares[behind], unit.share)
+        yield unit._replace(share=min(shares))
 
 
-def _grouped(stream: Iterator[str | None], report: Report) -> Iterator[list[str]]:
-    document: list[str] = []
-    size = 0
-    for sentence in chain(stream, [END_OF_DOCUMENT]):
-        if sentence is not END_OF_DOCUMENT:
-            document.append(sentence)
-            size += len(sentence)
-        if document and (sentence is END_OF_DOCUMENT or size >= MAX_DOCUMENT_CHARS):
-            report.notes[f"documents cut after {MAX_DOCUMENT_CHARS:,} characters"] += sentence is not END_OF_DOCUMENT
-            yield document
-            document, size = [], 0
+def _tfds(name: str) -> Part:
+    """A data set of tensorflow-datasets by its name, or by the folder that it was prepared into; the split comes last."""
+    import tensorflow_datasets as tfds  # a second, for those who use it
 
-
-def _lines(path: Path, report: Report) -> Iterator[str]:
-    """The lines of a file, stripped, none longer than MAX_LINE_BYTES in UTF-8."""
-    offset, number = 0, 1
-    with _read_errors(path), OPENERS.get(path.suffix, open)(path, "rb") as file:
-        for raw in _raw_lines(file, report):
-            try:
-                line = raw.decode("utf-8-sig" if offset == 0 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    "the text is not UTF-8",
-                    got=f"{path}, line {number}: byte 0x{raw[error.start]:02x} at byte {offset + error.start} of the file",
-                    expected="UTF-8",
-                    fix=f"convert it, for example from Windows: iconv -f WINDOWS-1252 -t UTF-8 {path.name}",
-                ) from error
-            offset += len(raw)
-            number += raw.endswith(b"\n")
-            if "\0" in line:
-                report.notes["NUL characters"] += line.count("\0")
-                line = line.replace("\0", "")
-            yield line.strip()
-
-
-def _raw_lines(file: BinaryIO, report: Report) -> Iterator[bytes]:
-    rest, in_long_line = b"", False
-    while more := file.readline(MAX_LINE_BYTES - len(rest)):
-        line, rest = rest + more, b""
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            report.notes["lines over 1 MiB cut"] += not in_long_line
-            in_long_line = True
-            place = _place_to_cut(line)
-            line, rest = line[:place], line[place:]
-        else:
-            in_long_line = False
-        yield line
-    if rest:
-        yield rest
-
-
-def _place_to_cut(line: bytes) -> int:
-    """After the last sentence, else the last word, of the second half; else between two characters."""
-    half = len(line) // 2
-    for stop in (b". ", "。".encode(), b" "):
-        place = line.rfind(stop, half)
-        if place >= 0:
-            return place + len(stop)
-    # The last character may be whole or not: start the rest with it. A UTF-8 character has at most 3 bytes after its first.
-    return next((len(line) - back for back in (1, 2, 3, 4) if line[-back] & 0xC0 != 0x80), len(line))
-
-
-@contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
+    data_set, _, split = name.removeprefix(TFDS).rpartition("/")
     try:
-        yield
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        if Path(data_set).is_dir():
+            rows = tfds.builder_from_directory(data_set).as_data_source(split)
+        else:
+            rows = tfds.data_source(data_set, split=split, download=False)
+        rows[0][units.TEXT]
+    # Its errors have no common kind: absent, not prepared, another file format, no such split, no such feature, no rows.
+    except Exception as error:
         raise UserError(
-            "the input file cannot be read",
-            got=f"{path}: {getattr(error, 'strerror', None) or error}",
-            fix="check its permissions, and that it is whole",
+            "the TensorFlow data set cannot be read",
+            got=f"{name}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            expected=f"{TFDS}NAME/SPLIT, prepared, with a feature {units.TEXT!r}",
+            fix=f"prepare it once: tfds.builder({data_set!r}, file_format='array_record').download_and_prepare()",
         ) from error
+    return Part(len(rows) * ROW_BYTES, partial(_of_tfds, rows, name))
+
+
+def _of_tfds(rows, name: str, report: Report) -> Iterator[Unit]:
+    report.files += 1
+    reads = (range(first, min(first + ROWS_PER_READ, len(rows))) for first in range(0, len(rows), ROWS_PER_READ))
+    texts = (row[units.TEXT] for numbers in reads for row in rows.__getitems__(list(numbers)))
+    yield from units.of_rows(texts, name, len(rows), report)
+
+
+def _of_packages(report: Report) -> Iterator[Unit]:
+    lines: list[str] = []
+    for document in docs.documents(report):
+        lines += [*document, ""]
+        if sum(map(len, lines)) >= units.UNIT_BYTES:
+            yield _unit_of_lines(lines)
+            lines = []
+    if lines:
+        yield _unit_of_lines(lines)
+
+
+def _unit_of_lines(lines: list[str]) -> Unit:
+    return Unit("sentences", "".join(f"{line}\n" for line in lines).encode(), PACKAGES)

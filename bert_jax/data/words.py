@@ -1,14 +1,11 @@
 """Where words begin, for masks that hide whole words."""
 
-from functools import lru_cache
-
 import numpy as np
 
 from bert_jax.data.store import Split, Store
 from bert_jax.errors import UserError
-from bert_jax.text.wordpiece import WordPiece
+from bert_jax.text.tokenizer import Tokenizer
 
-CONTINUES = "##"
 # The blocks of ideographs that BERT's tokenizer puts blanks around (google-research/bert, tokenization._is_chinese_char).
 IDEOGRAPHS = (
     (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2CEAF), (0x2F800, 0x2FA1F),
@@ -16,17 +13,12 @@ IDEOGRAPHS = (
 MAX_IDEOGRAPH_SHARE = 0.1  # a text with more is taken for Chinese
 
 
-def begins_word(split: Split, places: np.ndarray, tokenizer: WordPiece) -> np.ndarray:
+def begins_word(split: Split, places: np.ndarray) -> np.ndarray:
     """bool, True where the piece at this place of the split begins a word."""
-    return _begins_word(tokenizer.pieces)[split.tokens(places)]
+    return split.side("word_starts", places) > 0
 
 
-@lru_cache(maxsize=2)
-def _begins_word(pieces: tuple[str, ...]) -> np.ndarray:
-    return np.array([not piece.startswith(CONTINUES) for piece in pieces])
-
-
-def require_words(store: Store, tokenizer: WordPiece) -> None:
+def require_words(store: Store, tokenizer: Tokenizer) -> None:
     """Raises UserError where the store cannot tell words: Chinese text, each character being a piece, without a segmenter."""
     if store.manifest.get("segmenter"):
         return

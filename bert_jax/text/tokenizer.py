@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -74,6 +74,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def begins_word(self, piece: str) -> bool:
         """Whether a piece that is not special starts a word wherever it stands."""
+
+    def __getstate__(self) -> dict:
+        """What goes to another process: the fields alone. Memos and tables are made anew there, some of them cannot travel."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def size(self) -> int:

@@ -31,7 +31,7 @@ def digest(batch: Batch) -> str:
 
 def steps_of_shares(loader: Loader, workers: int, count: int, mine: range) -> Iterator[tuple[Batch, ...]]:
     """For each step the shares `mine` of `count`, each made by so many workers."""
-    loader = replace(loader, config=replace(loader.config, num_workers=workers))
+    loader = replace(loader, config=replace(loader.config, num_loader_threads=workers))
     streams = [loader.iterate(process_index=index, process_count=count) for index in mine]
     yield from islice(zip(*streams), STEPS)
     for stream in streams:

@@ -233,7 +233,7 @@ def test_the_unigram_baseline_by_hand():
         ("short_seq_prob", -0.1),
         ("dupe_factor", 0),
         ("max_examples_per_row", 0),
-        ("num_workers", 0),
+        ("num_loader_threads", 0),
         ("rows", "sentences"),
         ("masks", "frozen"),
     ],

@@ -1,12 +1,23 @@
+import functools
 import gzip
+import json
 import lzma
+import sys
 import tracemalloc
+from collections import Counter
+from itertools import accumulate
 from pathlib import Path
+from unittest import mock
 
+import pyarrow
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
 
-from bert_jax.data import sources
-from bert_jax.data.sources import Report, documents, find_files
+from bert_jax.data import parse, units
+from bert_jax.data.report import Progress, Report
+from bert_jax.data.sources import documents, find_files, read_units
 from bert_jax.errors import UserError
 from tests.paths import DATA, needs_data
 
@@ -17,8 +28,8 @@ WIKI = (
 )
 
 
-def read(path: Path | str, input_format: str = "auto") -> tuple[list[list[str]], Report]:
-    report = Report()
+def read(path: Path | str, input_format: str = "auto", on_bad_input: str = "stop") -> tuple[list[list[str]], Report]:
+    report = Report(on_bad_input)
     return list(documents(str(path), input_format, report)), report
 
 
@@ -69,20 +80,163 @@ def test_auto_decides_for_each_file(tmp_path):
 
 def test_files_are_sorted_taken_once_and_never_joined_into_one_document(tmp_path):
     b, a = write(tmp_path / "b.txt", "B.\n"), write(tmp_path / "a.txt", "A.\n")
-    assert find_files(f"{b}, {tmp_path}/*.txt") == [a, b]
+    assert find_files([str(b), f"{tmp_path}/*.txt"]) == [a, b]
     assert read(f"{b},{tmp_path}/*.txt", "sentences")[0] == [["A."], ["B."]]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_found(tmp_path):
     path = write(tmp_path / "[1].txt", "A.")
-    assert find_files(str(path)) == [path]
+    assert find_files([str(path)]) == [path]
 
 
-def test_compressed_files_read_like_plain_ones(tmp_path):
-    write(tmp_path / "a.txt.gz", gzip.compress(WIKI.encode()))
-    write(tmp_path / "a.txt.xz", lzma.compress(WIKI.encode()))
-    plain = read(write(tmp_path / "plain", WIKI))[0]
-    assert read(tmp_path / "a.txt.gz")[0] == read(tmp_path / "a.txt.xz")[0] == plain
+COMPRESSORS = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda content: pyarrow.compress(content, "zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_compressed_files_read_like_plain_ones(tmp_path, suffix):
+    packed = COMPRESSORS[suffix](WIKI.encode())
+    write(tmp_path / f"a.txt{suffix}", packed)
+    write(tmp_path / f"b.jsonl{suffix}", COMPRESSORS[suffix](b'{"text": "In here. It is."}'))
+    assert read(tmp_path / f"a.txt{suffix}")[0] == read(write(tmp_path / "plain", WIKI))[0]
+    assert read(tmp_path / f"b.jsonl{suffix}")[0] == [["In here.", "It is."]]
+
+
+def test_a_json_line_is_a_document_and_its_lines_are_paragraphs(tmp_path):
+    lines = ['{"id": 1, "text": "One is. Two is.\\n\\nThree is."}', "", '{"text": "caf\u00e9 \\ud800"}', '{"text": " "}']
+    found, report = read(write(tmp_path / "a.jsonl", "\n".join(lines)))
+    assert found == [["One is.", "Two is.", "Three is."], ["caf\u00e9 ?"]]
+    assert report.notes == {"records whose text is empty": 1} and report.places.popitem()[1].endswith("a.jsonl, line 4")
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("{oops", "not JSON\n.*line 2\n"),
+        ("[" * 100_000, "not JSON\n.*line 2\n"),
+        ('{"body": "x", "id": 1}', "without a field 'text'.*\n.*line 2: 'body', 'id'"),
+        ('{"text": 5}', "without a field 'text' that is a string"),
+        ('["text"]', "without a field 'text'.*\n.*line 2: list"),
+    ],
+)
+def test_a_bad_json_line_is_named_or_skipped_and_counted(tmp_path, line, message):
+    path = write(tmp_path / "a.jsonl", f'{{"text": "One."}}\n{line}\n{{"text": "Two."}}\n')
+    with pytest.raises(UserError, match=message):
+        read(path)
+    found, report = read(path, on_bad_input="skip")
+    assert found == [["One."], ["Two."]] and sum(report.notes.values()) == 1
+    assert all(f"{path}, line 2" in place for place in report.places.values())
+
+
+def test_a_json_line_over_the_limit_is_named_or_skipped_and_the_next_ones_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "UNIT_BYTES", 8)
+    monkeypatch.setattr(units, "MAX_RECORD_BYTES", 40)
+    lines = [json.dumps({"text": text}) for text in ("One.", "long " * 30, "Two.", "Three.", "Four.")]
+    path = write(tmp_path / "a.jsonl", "\n".join(lines))
+    with pytest.raises(UserError, match="records over"):
+        read(path)
+    found, report = read(path, on_bad_input="skip")
+    assert found == [["One."], ["Two."], ["Three."], ["Four."]]
+    assert report.notes == {"records over 0 MiB": 1, "lines that are not JSON": 1}
+
+
+def test_an_endless_document_in_a_json_line_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(parse, "MAX_DOCUMENT_BYTES", 10)
+    found, report = read(write(tmp_path / "a.jsonl", json.dumps({"text": "12345\n" * 5})))
+    assert found == [["12345"] * 2, ["12345"] * 2, ["12345"]] and report.notes == {units.CUT_DOCUMENTS: 2}
+
+
+def write_parquet(path: Path, **columns) -> Path:
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_a_parquet_row_is_a_document(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", text=["One is. Two is.\nThree is.", "", "Four is."], id=[1, 2, 3])
+    found, report = read(path)
+    assert found == [["One is.", "Two is.", "Three is."], ["Four is."]] and report.notes["records whose text is empty"] == 1
+
+
+def test_parquet_without_text_or_with_bad_rows_is_named_or_skipped(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", body=["x"])
+    with pytest.raises(UserError, match="without a column 'text'\n.*a.parquet: body"):
+        read(path)
+    bad = write_parquet(tmp_path / "b.parquet", text=[b"Good.", b"caf\xe9", None])
+    with pytest.raises(UserError, match="rows that are not UTF-8\n.*b.parquet, row 2"):
+        read(bad)
+    write(tmp_path / "c.parquet", bad.read_bytes()[:-20])
+    found, report = read(tmp_path / "*.parquet", on_bad_input="skip")
+    assert found == [["Good."]] and sum(report.notes.values()) == 4
+    assert {reason.split()[0] for reason in report.notes} == {"Parquet", "rows", "records", "files"}
+
+
+def shares(found: list[list[str]]) -> dict[str, int]:
+    return Counter(document[0][0] for document in found)
+
+
+def test_a_mixture_keeps_its_shares_and_reads_small_inputs_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "UNIT_BYTES", 16)
+    write(tmp_path / "a.txt", "\n\n".join(f"a{i:06}" for i in range(300)))
+    write(tmp_path / "b.txt", "\n\n".join(f"b{i:06}" for i in range(20)))
+    found, report = read(f"{tmp_path}/a.txt=0.75, {tmp_path}/b.txt=.25", "sentences")
+    assert {document[0] for document in found} == {f"a{i:06}" for i in range(300)} | {f"b{i:06}" for i in range(20)}
+    assert shares(found)["a"] == 300 and abs(shares(found)["b"] - 100) <= 5
+    assert abs(shares(found[:80])["b"] - 20) <= 5
+    assert report.files == 2 and report.notes == {"more passes over inputs of the mixture": 5}
+    assert read(f"{tmp_path}/a.txt=3, {tmp_path}/b.txt=1", "sentences")[0] == found
+
+
+@pytest.mark.parametrize(
+    "inputs, message", [("a=1, b", "have none\n.*b"), ("a=1, b=-2", "range\n.*b=-2"), ("a=nan,b=1", "range\n.*a=nan")]
+)
+def test_wrong_weights_are_refused(inputs, message):
+    with pytest.raises(UserError, match=message):
+        read(inputs)
+
+
+def test_an_empty_input_of_a_mixture_is_refused(tmp_path):
+    a, b = write(tmp_path / "a", "One.\n"), write(tmp_path / "b", "")
+    with pytest.raises(UserError, match="no text in an input of the mixture\n.*b"):
+        read(f"{a}=1,{b}=1")
+
+
+@pytest.fixture(scope="module")
+def tfds_folder(tmp_path_factory):
+    import tensorflow_datasets as tfds
+
+    class TinyText(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        name = "tiny_text"
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            yield from enumerate({"text": f"Rain {i} fell.\nIt was wet."} for i in range(3))
+
+    folder = tmp_path_factory.mktemp("tfds")
+    TinyText(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def test_a_tfds_name_or_folder_is_read_without_tensorflow(tfds_folder, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    rows = [[f"Rain {i} fell.", "It was wet."] for i in range(3)]
+    assert read(f"tfds:{tfds_folder}/tiny_text/1.0.0/train")[0] == rows
+    monkeypatch.setattr(tfds, "data_source", functools.partial(tfds.data_source, data_dir=tfds_folder))
+    assert read("tfds:tiny_text/train")[0] == read("tfds:tiny_text:1.0.0/train")[0] == rows
+    assert "tensorflow" not in sys.modules
+    for name in ("tiny_text/absent", "tiny_text:9.0.0/train", "no_such_data/train", "train"):
+        with pytest.raises(UserError, match=f"cannot be read\n.*{name}.*\n.*text.*\n.*download_and_prepare"):
+            read(f"tfds:{name}")
 
 
 def test_byte_order_mark_carriage_returns_and_nul_characters_are_dropped(tmp_path):
@@ -100,29 +254,67 @@ def test_a_fifty_megabyte_line_is_cut_between_words_in_little_memory(tmp_path):
     count = sum(sentence.count("word") for document in documents(str(path), "sentences", report) for sentence in document)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 10_000_000 and report.notes["lines over 1 MiB cut"] == 1
-    assert peak < 40e6
+    assert count == 10_000_000
+    assert report.notes == {"lines over 1,048,576 characters cut": 1, units.CUT_DOCUMENTS: 1}
+    assert peak < 60e6
 
 
 @pytest.mark.parametrize("unit", ["雨", "a", "ß", "\U0001f327"])
 def test_a_line_without_blanks_is_cut_between_characters(tmp_path, monkeypatch, unit):
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 16)
+    monkeypatch.setattr(units, "UNIT_BYTES", 7)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_BYTES", 17)
+    monkeypatch.setattr(parse, "MAX_LINE_CHARS", 3)
     found, _ = read(write(tmp_path / "a", unit * 50), "sentences")
-    assert "".join(found[0]) == unit * 50 and max(len(part.encode()) for part in found[0]) <= 16
+    assert "".join(sentence for document in found for sentence in document) == unit * 50
+    assert max(len(sentence) for document in found for sentence in document) <= 3
 
 
 def test_a_line_over_the_limit_is_cut_after_a_sentence_if_it_can_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 24)
+    monkeypatch.setattr(parse, "MAX_LINE_CHARS", 24)
     assert read(write(tmp_path / "a", "It was wet. So it was. All day long."), "sentences")[0] == [
         ["It was wet. So it was.", "All day long."]
     ]
 
 
-def test_an_endless_document_is_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_DOCUMENT_CHARS", 10)
-    found, report = read(write(tmp_path / "a", "12345\n" * 5), "sentences")
-    assert found == [["12345", "12345"], ["12345", "12345"], ["12345"]]
-    assert sum(report.notes.values()) == 2
+@pytest.mark.parametrize("before", ["", "x\n\n", "word\nword\n\n", "x" * 23 + "\n\n"])
+@pytest.mark.parametrize("unit_bytes", [1, 5, 16, 26])
+def test_an_endless_document_is_cut_at_the_same_places_wherever_it_stands(tmp_path, monkeypatch, before, unit_bytes):
+    monkeypatch.setattr(units, "UNIT_BYTES", unit_bytes)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_BYTES", 26)
+    found, report = read(write(tmp_path / "a", before + "12345\n" * 10 + "\nend\n"), "sentences")
+    assert found[len(before.split()) > 0 :] == [["12345"] * 4, ["12345"] * 4, ["12345"] * 2, ["end"]]
+    assert report.notes == {units.CUT_DOCUMENTS: 1}
+
+
+@pytest.mark.parametrize("unit_bytes", [1, 5, 16, 26])
+def test_documents_as_long_as_may_be_stay_whole(tmp_path, monkeypatch, unit_bytes):
+    monkeypatch.setattr(units, "UNIT_BYTES", unit_bytes)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_BYTES", 26)
+    found, report = read(write(tmp_path / "a", ("1234\n" * 5 + "\n") * 6), "sentences")
+    assert found == [["1234"] * 5] * 6 and not report.notes
+
+
+def test_a_wiki_document_that_is_cut_loses_its_title_once_and_no_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "UNIT_BYTES", 8)
+    monkeypatch.setattr(units, "MAX_DOCUMENT_BYTES", 40)
+    text = "<doc>\nTitle\n" + "".join(f"Line {i}.\n" for i in range(10)) + "</doc>\n<doc>\nTitle\nEnd.\n</doc>\n"
+    found, report = read(write(tmp_path / "a", text), "wiki")
+    assert [line for document in found for line in document] == [*(f"Line {i}." for i in range(10)), "End."]
+    assert found[-1] == ["End."] and len(found) > 3 and report.notes == {units.CUT_DOCUMENTS: 1}
+
+
+@pytest.mark.parametrize("kind, text", [("wiki", WIKI * 3), ("sentences", "a\nb\n\nc\n \t\nd\r\n\r\ne\n" * 4), ("jsonl", None)])
+@given(unit_bytes=st.integers(1, 200))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_documents_are_the_same_however_the_text_is_cut_into_units(tmp_path, kind, text, unit_bytes):
+    text = text or "".join(f'{{"text": "number {i}"}}\n' for i in range(20))
+    path = write(tmp_path / "a", text)
+    whole = read(path, kind)
+    with mock.patch.object(units, "UNIT_BYTES", unit_bytes):
+        assert read(path, kind) == whole
+        pieces = list(read_units(str(path), kind, Report()))
+    assert b"".join(unit.raw for unit in pieces) == text.encode() and pieces[-1].share == 1
+    assert [unit.offset for unit in pieces] == list(accumulate((len(unit.raw) for unit in pieces[:-1]), initial=0))
 
 
 @pytest.mark.parametrize("head", ["", "\ufeff"])
@@ -131,6 +323,8 @@ def test_invalid_utf8_is_one_message_with_file_line_and_byte(tmp_path, head):
     path = write(tmp_path / "a.txt", start + b"\xe9t\xe9.\n")
     with pytest.raises(UserError, match=rf"not UTF-8\n.*a\.txt, line 2: byte 0xe9 at byte {len(start)} of the file"):
         read(path, "sentences")
+    found, report = read(path, "sentences", on_bad_input="skip")
+    assert found == [["Good."]] and report.notes == {"lines that are not UTF-8": 1}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +336,8 @@ def test_invalid_utf8_is_one_message_with_file_line_and_byte(tmp_path, head):
         ("broken.gz", gzip.compress(b"One.\n" * 1000)[:-9], "cannot be read"),
         ("broken.xz", lzma.compress(b"One.\n" * 1000)[:-9], "cannot be read"),
         ("not.xz", b"One.\n", "cannot be read"),
+        ("broken.zst", pyarrow.compress(b"One.\n" * 1000, "zstd", asbytes=True)[:-9], "cannot be read"),
+        ("not.zst", b"One.\n", "cannot be read"),
     ],
 )
 def test_a_file_without_text_or_a_broken_one_is_one_message_that_names_it(tmp_path, name, content, message):
@@ -163,11 +359,63 @@ def test_an_unknown_format_is_refused():
         read("x", "prose")
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_what_comes_before_the_damage_of_a_broken_file_is_kept_when_bad_input_is_skipped(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(units, "UNIT_BYTES", 100)
+    content = "".join(f"{number**5}\n\n" for number in range(20_000)).encode()
+    write(tmp_path / f"a{suffix}", COMPRESSORS[suffix](content)[:-9])
+    write(tmp_path / "b", "last\n")
+    found, report = read(tmp_path / "*", "sentences", on_bad_input="skip")
+    assert found[0] == ["0"] and found[-1] == ["last"] and 1000 < len(found) <= 20_000
+    assert report.notes == {"files that cannot be read to their end": 1} and report.files == 2
+
+
+def test_empty_files_are_counted(tmp_path):
+    write(tmp_path / "a", ""), write(tmp_path / "b", "One.\n")
+    assert read(tmp_path / "*")[1].notes == {"empty files": 1}
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(UserError, match="on_bad_input\n.*ignore\n.*stop or skip"):
+        read("x", on_bad_input="ignore")
+
+
 def test_the_report_says_what_was_left_out(tmp_path):
-    _, report = read(write(tmp_path / "a", "stray\n" + WIKI), "wiki")
+    path = write(tmp_path / "a", "stray\n" + WIKI)
+    _, report = read(path, "wiki")
     assert report.describe() == (
-        "1 files, 2 documents, 4 sentences, 0.0 M characters\nleft out or changed: 1 lines outside of <doc>"
+        "1 files, 2 documents (1 of one sentence), 4 sentences, 0.0 M characters\n"
+        f"left out or changed:\n  1 lines outside of <doc>, first in {path}"
     )
+    assert Report(**json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_reports_are_merged_in_order():
+    first, second = Report(), Report()
+    first.add(["One."]), second.add(["Two.", "Three."])
+    first.note("x", "here"), second.note("x", "there", 2), second.note("y", "there")
+    first.merge(second)
+    assert first == Report(
+        documents=2,
+        sentences=3,
+        characters=14,
+        single_sentence_documents=1,
+        notes={"x": 3, "y": 1},
+        places={"x": "here", "y": "there"},
+    )
+
+
+def test_progress_tells_the_time_left_by_what_this_pass_has_done():
+    told, seconds = [], iter([0, 100, 105, 110, 130])
+    progress = Progress("reading", told.append, clock=lambda: next(seconds))
+    report = Report(documents=1234, characters=5_600_000)
+    for share in (0.5, 0.55, 0.6, 0.7):  # the first half was done by an earlier pass
+        progress(report, share)
+    assert told == [
+        "reading: 1,234 documents, 5.6 M characters so far",
+        "reading: 60%, about 40 s left, 1,234 documents, 5.6 M characters so far",
+        "reading: 70%, about 45 s left, 1,234 documents, 5.6 M characters so far",
+    ]
 
 
 @needs_data

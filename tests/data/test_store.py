@@ -5,14 +5,20 @@ import resource
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from bert_jax.data.prepare import prepare
+from bert_jax.data.encode import Encoder
 from bert_jax.data.store import open_store
+from bert_jax.data.units import Unit
 from bert_jax.errors import UserError
-from bert_jax.text.wordpiece import WordPiece
+from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece
+from tests.data import small
 from tests.data.small import TWELVE, make_store, many_documents
 from tests.paths import ROOT
 
@@ -85,18 +91,64 @@ def test_a_held_out_fraction_out_of_range_is_refused(tmp_path, fraction):
 
 
 def test_shards_read_like_one_file(tmp_path):
-    one = make_store(tmp_path / "one", shard_tokens=2**24)
-    many = make_store(tmp_path / "many", shard_tokens=50)
+    one = make_store(tmp_path / "one")
+    many = make_store(tmp_path / "many", shard_bytes=50)
     assert len(one.train.shards) == 1 and len(many.train.shards) > 5
-    assert {len(shard) for shard in many.train.shards[:-1]} == {50}
-    places = np.arange(one.train.num_tokens).reshape(-1, 1)[::-1]
-    assert np.array_equal(one.train.tokens(places), many.train.tokens(places))
+    for split, other in ((one.train, many.train), (one.held_out, many.held_out)):
+        places = np.arange(split.num_tokens).reshape(-1, 1)[::-1]
+        assert np.array_equal(split.tokens(places), other.tokens(places))
+        assert np.array_equal(split.side("word_starts", places), other.side("word_starts", places))
+        assert np.array_equal(split.sentence_offsets, other.sentence_offsets)
+        assert np.array_equal(split.document_offsets, other.document_offsets)
+    assert np.array_equal(one.unigram_counts, many.unigram_counts)
+
+
+def test_word_starts_are_the_first_pieces_of_words_and_of_sentences(tmp_path):
+    store = make_store(tmp_path / "store", [["a b", "ag a", "##g ag"], ["cg"]])
+    split = max((store.train, store.held_out), key=lambda split: split.num_documents and split.num_tokens)
+    places = np.arange(split.num_tokens)
+    assert TWELVE.pieces_of(split.tokens(places)) == ["a", "b", "a", "##g", "a", "[UNK]", "[UNK]", "[UNK]", "a", "##g"]
+    assert split.side("word_starts", places).tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 1, 0]
+    assert split.side_names == ("word_starts",) and split.side("word_starts", places).dtype == np.uint8
+    assert store.manifest["side_arrays"] == {"word_starts": "uint8"}
+
+
+CHINESE = WordPiece((*SPECIAL_PIECES, *"今天很好气雨t3月恤", "##x", "。"), True)
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "sentence", "starts"),
+    [
+        ("", "今天很好 tx。", [1, 1, 1, 1, 1, 0, 1]),
+        ("presegmented", "今天 很 好 tx 。", [1, 0, 1, 1, 1, 0, 1]),
+        ("presegmented", "t恤 今天", [1, 0, 1, 0]),
+        ("jieba", "今天很好tx。", [1, 0, 1, 1, 1, 0, 1]),
+    ],
+)
+def test_a_segmenter_tells_where_chinese_words_begin_and_changes_no_piece(tmp_path, segmenter, sentence, starts):
+    if segmenter == "jieba":
+        pytest.importorskip("jieba")
+    documents = [[sentence, sentence], ["雨"]]
+    store = make_store(tmp_path / "store", documents, tokenizer=CHINESE, segmenter=segmenter)
+    split = max((store.train, store.held_out), key=lambda split: split.num_tokens)
+    places = np.arange(split.num_tokens)
+    assert split.tokens(places).tolist() == 2 * CHINESE.encode([sentence])[0]
+    assert split.side("word_starts", places).tolist() == 2 * starts
+    assert store.manifest["segmenter"] == segmenter
+    assert store.manifest["source"]["cjk_characters"] == 2 * sum(c in "今天很好恤" for c in sentence) + 1
+
+
+def test_a_segmenter_that_is_not_there_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[chinese\]'"):
+        make_store(tmp_path / "store", segmenter="jieba")
+    with pytest.raises(UserError, match="unknown data.segmenter.*\n.*words"):
+        make_store(tmp_path / "store", segmenter="words")
 
 
 def test_a_large_vocabulary_takes_wider_numbers(tmp_path):
     tokenizer = WordPiece((*TWELVE.pieces, *(f"x{i}" for i in range(2**16))), True)
-    prepare([["a x65000"], ["x65535 b"]], tokenizer, tmp_path / "store", held_out_fraction=0.5, source="")
-    store = open_store(tmp_path / "store", tokenizer)
+    store = make_store(tmp_path / "store", [["a x65000"], ["x65535 b"]], 0.5, tokenizer=tokenizer)
     pieces = [split.tokens(np.arange(2)).tolist() for split in (store.train, store.held_out)]
     assert sorted(pieces) == [[5, 12 + 65000], [12 + 65535, 6]]
 
@@ -107,10 +159,10 @@ def test_unigram_counts_are_those_of_the_train_split(tmp_path):
     assert np.array_equal(store.unigram_counts, np.bincount(tokens, minlength=12))
 
 
-def test_the_same_documents_give_the_same_bytes(tmp_path):
-    make_store(tmp_path / "1", shard_tokens=100)
-    make_store(tmp_path / "2", iter(many_documents()), shard_tokens=100)
-    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2")
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
+    for number in (1, 2, 3):
+        make_store(tmp_path / str(number), shard_bytes=300, num_workers=number)
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2") == bytes_of(tmp_path / "3")
 
 
 def test_the_manifest_tells_the_text_apart(tmp_path):
@@ -129,9 +181,9 @@ def test_another_vocabulary_is_refused_and_both_hashes_are_named(tmp_path):
 
 
 def test_any_edited_byte_is_refused_and_the_file_is_named(tmp_path):
-    make_store(tmp_path / "store", shard_tokens=100)
+    make_store(tmp_path / "store", shard_bytes=300)
     paths = [path for path in sorted((tmp_path / "store").rglob("*")) if path.suffix == ".npy"]
-    assert len(paths) > 6
+    assert len(paths) > 12
     for path in paths:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -166,7 +218,7 @@ def test_another_format_version_is_refused(tmp_path):
     make_store(tmp_path / "store")
     path = tmp_path / "store/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
-    with pytest.raises(UserError, match="version 99.*\n.*version 1"):
+    with pytest.raises(UserError, match="version 99.*\n.*version 2"):
         open_store(tmp_path / "store", TWELVE)
 
 
@@ -175,39 +227,143 @@ def test_no_store_is_one_message(tmp_path):
         open_store(tmp_path / "store", TWELVE)
 
 
-def test_an_error_midway_leaves_nothing(tmp_path):
-    def broken():
-        yield from many_documents()
-        raise KeyboardInterrupt
+def test_swapped_shards_are_noticed(tmp_path):
+    make_store(tmp_path / "store", shard_bytes=300)
+    one, two = (tmp_path / f"store/train/ids-0000{number}.npy" for number in (0, 1))
+    content = one.read_bytes(), two.read_bytes()
+    one.write_bytes(content[1]), two.write_bytes(content[0])
+    with pytest.raises(UserError, match="ids-0000[01].npy"):
+        open_store(tmp_path / "store", TWELVE)
 
-    with pytest.raises(KeyboardInterrupt):
-        make_store(tmp_path / "store", broken())
+
+def test_a_tokenizer_that_cuts_in_another_way_is_noticed(tmp_path, monkeypatch):
+    make_store(tmp_path / "store")
+    monkeypatch.setattr(WordPiece, "encode", lambda self, texts: [[5]] * len(texts))
+    with pytest.raises(UserError, match="cuts text in another way.*\n.*tokenizers.*\n.*tokenizers"):
+        open_store(tmp_path / "store", TWELVE)
+
+
+class Stop(Exception):
+    pass
+
+
+def interrupted(after: int, documents: list[list[str]] | None = None):
+    for number, document in enumerate(documents or many_documents()):
+        if number == after:
+            raise Stop
+        yield document
+
+
+def make_interrupted(folder, after: int, documents: list[list[str]] | None = None, **settings) -> None:
+    with pytest.raises(Stop):
+        make_store(folder, interrupted(after, documents), **settings)
+
+
+def test_an_error_before_the_first_shard_is_finished_leaves_nothing(tmp_path):
+    make_interrupted(tmp_path / "store", 20)
     assert list(tmp_path.iterdir()) == []
 
 
-KILLED = """
-import os, signal, sys
-from bert_jax.data import prepare
-from tests.data.small import make_store, many_documents
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_interrupted_prepare_goes_on_from_its_finished_shards(tmp_path, monkeypatch, num_workers):
+    encoded = []
+    make_store(tmp_path / "fresh", shard_bytes=300)
+    for after in (8, 15, 30):
+        make_interrupted(tmp_path / "store", after, shard_bytes=300, num_workers=num_workers)
+        assert [path.name for path in sorted(tmp_path.iterdir())] == [".store.tmp", "fresh"]
+    monkeypatch.setattr(Encoder, "_pieces", lambda self, texts, pieces=Encoder._pieces: encoded.append(0) or pieces(self, texts))
+    make_store(tmp_path / "store", shard_bytes=300)
+    assert 0 < len(encoded) < 25
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "store"]
 
-prepare.BATCH_CHARS = 100
+
+@pytest.mark.parametrize(
+    ("documents", "settings"),
+    [
+        ([["f f"], *many_documents()[1:]], {}),
+        (many_documents()[:8], {}),
+        (many_documents(), {"held_out_fraction": 0.5}),
+        (many_documents(), {"tokenizer": WordPiece(TWELVE.pieces, False)}),
+    ],
+    ids=["another text", "a shorter text", "another fraction", "another vocabulary"],
+)
+def test_shards_of_another_text_or_other_settings_are_not_used(tmp_path, documents, settings):
+    make_interrupted(tmp_path / "store", 30, shard_bytes=300)
+    make_store(tmp_path / "store", documents, shard_bytes=300, **settings)
+    make_store(tmp_path / "fresh", documents, shard_bytes=300, **settings)
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_text_that_now_ends_with_a_finished_shard_gives_the_bytes_of_a_fresh_start(tmp_path, shards):
+    """Two shards are finished and a third is begun before the text loses all but its first one or two."""
+    documents = [[letter * 9] * 10 for letter in "abcdef"]  # 100 bytes each
+    make_interrupted(tmp_path / "store", 5, shard_bytes=200, documents=documents)
+    make_store(tmp_path / "store", documents[: 2 * shards], shard_bytes=200)
+    make_store(tmp_path / "fresh", documents[: 2 * shards], shard_bytes=200)
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
+
+
+def test_the_first_piece_of_a_sentence_begins_a_word_whatever_the_vocabulary_says():
+    twelve = replace(TWELVE)
+    vars(twelve)["starts_word"] = np.zeros(TWELVE.size, bool)
+    encoded = Encoder(twelve, "", "stop")(Unit("sentences", b"a b c\nd\n\ne f\n", "test"))
+    assert encoded.word_starts.tolist() == [1, 0, 0, 1, 1, 0]
+
+
+def test_bad_input_in_a_worker_is_its_one_message(tmp_path):
+    documents = [["a"]] * 9 + [["\udce9"]] + [["b"]] * 9
+    with mock.patch.object(
+        small, "units_of", lambda documents: (Unit("sentences", d[0].encode(errors="surrogateescape"), "x") for d in documents)
+    ):
+        for num_workers in (1, 2):
+            with pytest.raises(UserError, match="not UTF-8\n.*x, line 1: byte 0xe9"):
+                make_store(tmp_path / "store", documents, num_workers=num_workers)
+        store = make_store(tmp_path / "store", documents, num_workers=2, on_bad_input="skip")
+    assert store.manifest["report"]["notes"] == {"lines that are not UTF-8": 1}
+    assert store.train.num_documents + store.held_out.num_documents == 18
+
+
+SLOW = """
+import sys, time
+from tests.data import small
+
 def documents():
-    yield from many_documents(100)
-    os.kill(os.getpid(), signal.SIGKILL)
-make_store(sys.argv[1], documents())
+    for document in small.many_documents(200):
+        time.sleep(0.002)
+        yield document
+
+if __name__ == "__main__":
+    store = small.make_store(sys.argv[1], documents(), shard_bytes=1000, num_workers=2)
 """
 
 
-def test_a_killed_prepare_leaves_no_store_and_the_next_one_is_whole(tmp_path):
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "store")]
-    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [path.name for path in tmp_path.iterdir()] == [".store.tmp"]
-    with pytest.raises(UserError, match="no finished token store"):
-        open_store(tmp_path / "store", TWELVE)
-    make_store(tmp_path / "store")
-    make_store(tmp_path / "fresh")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "store"]
+def children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_a_killed_prepare_leaves_no_process_and_the_next_one_gives_the_same_bytes(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, tmp_path / "slow.py", tmp_path / "store"]
+    finished = tmp_path / ".store.tmp" / "unfinished"
+    for shards in (2, 6):
+        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        while len(list(finished.glob("shard-*.json"))) < shards:
+            assert process.poll() is None
+            time.sleep(0.01)
+        workers = children(process.pid)
+        process.kill()
+        process.wait()
+        assert len(workers) >= 2
+        while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+            time.sleep(0.01)  # for ever, if they do not die with it
+        with pytest.raises(UserError, match="no finished token store"):
+            open_store(tmp_path / "store", TWELVE)
+    assert len(list(finished.glob("shard-*.json"))) >= 6
+    make_store(tmp_path / "store", many_documents(200), shard_bytes=1000)
+    make_store(tmp_path / "fresh", many_documents(200), shard_bytes=1000)
     assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
 
 

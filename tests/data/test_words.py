@@ -6,14 +6,14 @@ import pytest
 from bert_jax.data.words import begins_word, require_words
 from bert_jax.errors import UserError
 from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece
-from tests.data.small import TWELVE, split_of
+from tests.data.small import split_of
 
 CHINESE = WordPiece((*SPECIAL_PIECES, "a", "中", "文", "。"), True)
 
 
 def test_a_piece_that_continues_begins_no_word():
     # The pieces of the split are a to f and ##g in turn.
-    assert begins_word(split_of([[7]]), np.arange(7), TWELVE).tolist() == [True] * 6 + [False]
+    assert begins_word(split_of([[7]]), np.arange(7)).tolist() == [True] * 6 + [False]
 
 
 def test_chinese_without_a_segmenter_is_refused_and_told_what_to_do():
