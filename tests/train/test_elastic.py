@@ -48,7 +48,8 @@ def start(corpus, workdir, devices: int, **variables: str) -> subprocess.Popen:
 def assert_same_run(workdir, reference):
     ours, theirs = run.open_trained(workdir), run.open_trained(reference)
     for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params)):
-        assert np.linalg.norm(a - b) <= 1e-5 * max(np.linalg.norm(b), 1e-3)
+        # the true gradient of key biases is zero: they hold what Adam makes of rounding, 1e-7 and less
+        assert np.linalg.norm(a - b) <= 1e-5 * max(np.linalg.norm(b), 1e-2)
     ours, theirs = read_metrics(workdir), read_metrics(reference)
     assert [(record["kind"], record["step"]) for record in ours] == [(record["kind"], record["step"]) for record in theirs]
     losses = [[record["loss"] for record in records] for records in (ours, theirs)]
