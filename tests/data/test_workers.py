@@ -12,6 +12,11 @@ def slow_if_even(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
+def slow_first(number: int) -> int:
+    time.sleep(0.3 * (number == 0))
+    return number
+
+
 def fail_at_seven(number: int) -> int:
     if number == 7:
         raise UserError("seven", got=number)
@@ -32,6 +37,13 @@ def test_results_come_in_order_from_other_processes_and_items_are_not_read_far_a
         workers.add(worker)
         assert number == expected and len(read) <= number + 6
     assert number == 39 and len(workers) == 2 and os.getpid() not in workers
+
+
+def test_a_slow_item_does_not_let_the_results_of_others_pile_up():
+    read = []
+    results = map_in_order(slow_first, (read.append(number) or number for number in range(200)), 2)
+    assert next(results) == 0 and len(read) <= 6
+    assert list(results) == list(range(1, 200))
 
 
 @pytest.mark.parametrize(("workers", "items"), [(1, 9), (3, 2), (3, 0)])
