@@ -62,6 +62,7 @@ def test_a_wiki_document_without_its_end_stops_at_the_next_one(tmp_path):
     "content, expected",
     [
         (WIKI, "wiki"),
+        ("\ufeff" + WIKI, "wiki"),
         ("One here. Two here.\nThree.\n", "paragraphs"),
         ("One here.\nTwo here.\n\nThree here.\n", "sentences"),
         ("One.\n" * 9 + "Odd one. Out.\n", "sentences"),
