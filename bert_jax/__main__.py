@@ -35,7 +35,15 @@ def show(args, config) -> int:
     from bert_jax import run, show
 
     batches, tokenizer = run.open_batches(config, args.workdir)
-    show.print_rows(batches.batch(args.step), tokenizer, rows=args.rows)
+    batch = batches.batch(args.step)
+    show.print_rows(batch, tokenizer, rows=range(min(args.rows, len(batch["input_ids"]))))
+    return EXIT_DONE
+
+
+def replay(args, config) -> int:
+    from bert_jax import replay
+
+    replay.replay(args.workdir, args.step, rows=args.rows)
     return EXIT_DONE
 
 
@@ -100,6 +108,15 @@ VERBS = {
         options=(
             ("--step", {"type": int, "default": 0, "help": "which batch"}),
             ("--rows", {"type": int, "default": 4, "help": "how many rows"}),
+        ),
+    ),
+    "replay": Verb(
+        replay,
+        "print the batch of a past step: text, masks, and the loss of each row, the worst first",
+        needs_config=False,
+        options=(
+            ("--step", {"type": int, "required": True, "help": "number of the update, as in metrics.jsonl"}),
+            ("--rows", {"type": int, "default": 8, "help": "how many rows"}),
         ),
     ),
     "finetune": Verb(

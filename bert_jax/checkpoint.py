@@ -73,6 +73,10 @@ class Checkpoints:
         except DISK_ERRORS as error:
             raise _unwritable(self._folder, error) from None
 
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, verified or not, ascending."""
+        return sorted(self._manager.all_steps())
+
     def wait(self) -> None:
         """Blocks until the save under way is on disk."""
         try:
@@ -100,7 +104,7 @@ class Checkpoints:
             UserError: there are checkpoints, but not one of them can be used.
         """
         failures = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in reversed(self.steps()):
             if at_most is not None and step > at_most:
                 continue
             try:

@@ -307,8 +307,12 @@ class Trained(NamedTuple):
     config: ConfigDict
 
 
-def open_trained(workdir: Path, *, say: Callable[[str], None] = print) -> Trained:
-    """Raises UserError unless the workdir holds a trained model and the vocabulary it was trained with."""
+def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str], None] = print) -> Trained:
+    """The newest checkpoint of a run; the newest from before update number `before`, or the oldest, where that is given.
+
+    Raises:
+        UserError: the workdir holds no trained model, or not the vocabulary it was trained with.
+    """
     workdir = Path(workdir)
     saved = workdirs.read_config(workdir)
     if saved is None or "objective" not in saved:
@@ -321,7 +325,10 @@ def open_trained(workdir: Path, *, say: Callable[[str], None] = print) -> Traine
     objective = build_objective(config, tokenizer.size)
     like = jax.eval_shape(lambda: init_state(objective, build_optimizer(config)[0], 0))
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints)
-    restored = checkpoints.restore(like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer))
+    at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
+    restored = checkpoints.restore(
+        like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer), at_most=at_most
+    )
     checkpoints.close()
     if not restored:
         raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")

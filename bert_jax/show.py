@@ -1,5 +1,7 @@
 """Rows of a batch as a person reads them."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from rich.console import Console
 from rich.text import Text
@@ -7,16 +9,16 @@ from rich.text import Text
 STYLES = {"[MASK]": "bold red", "changed": "bold magenta", "kept": "bold yellow"}
 
 
-def print_rows(batch: dict, tokenizer, *, rows: int, console: Console | None = None) -> None:
-    """Prints the first rows of a pretraining batch in colour.
+def print_rows(batch: dict, tokenizer, *, rows: Iterable[int], notes: Sequence[str] = (), console: Console | None = None) -> None:
+    """Prints these rows of a pretraining batch in colour, each with its note.
 
     Segment A in the plain colour and B in cyan; at a predicted place what stands there now, then the true piece after a slash:
     red for [MASK], magenta where another piece was put, yellow where it was left as it is.
     """
     console = console or Console()
     console.print("segment A, ", Text("segment B", "cyan"), "; predicted: ", *_legend(), sep="")
-    for row in range(min(rows, len(batch["input_ids"]))):
-        console.print(Text(f"\nrow {row}"), *_labels(batch, row), sep="  ")
+    for row in rows:
+        console.print(Text(f"\nrow {row}"), *_labels(batch, row), *notes[row : row + 1], sep="  ")
         console.print(_row(batch, row, tokenizer))
 
 

@@ -42,7 +42,7 @@ def test_packed_sentence_order_in_two_phases_reaches_the_objective(corpus, tmp_p
 def test_rows_of_every_kind_can_be_shown(corpus, tmp_path, capsys, changes):
     batches, tokenizer = run.open_batches(tiny.config(corpus, **changes), tmp_path)
     batch = batches.batch(0)
-    show.print_rows(batch, tokenizer, rows=8)
+    show.print_rows(batch, tokenizer, rows=range(8))
     shown = capsys.readouterr().out
     labels = batch["next_sentence_weights"].sum() if "next_sentence_weights" in batch else 0
     assert "row 7" in shown and shown.count("next_sentence_label=") == labels
