@@ -17,6 +17,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.checkpoint import Checkpoints, checksums
 from bert_jax.config import flatten
+from bert_jax.data.loader import Loader
 from bert_jax.errors import UserError
 from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
@@ -188,3 +189,31 @@ def test_a_disk_that_fills_up_during_training_keeps_the_last_checkpoint(corpus, 
         assert kept >= 1
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_run_that_is_not_finite_again_and_again_ends_with_exit_code_3_and_names_the_documents(corpus, tmp_path, capsys):
+    changes = {"optim__learning_rate": 1e30, "train__max_skipped_steps": 3, "train__num_train_steps": 30}
+    command = ["train", f"--config={tiny.ROOT}/configs/quickstart.py", f"--workdir={tmp_path}"]
+    assert main([*command, *tiny.arguments(corpus, **changes)]) == 3
+    shown = capsys.readouterr().err
+    assert "diverged: loss or gradient were not finite in" in shown and "Traceback" not in shown
+    assert "of the training text, in step " in shown and "documents " in shown
+    records = read_metrics(tmp_path)
+    assert records and all(np.isfinite(list(record.values())[2:]).all() for record in records)
+
+
+def test_a_few_steps_that_are_not_finite_are_skipped_and_counted(corpus, tmp_path, monkeypatch):
+    """A NaN in the batches of steps 5 and 6: the run goes on, as if the two had not been."""
+    batch_of = Loader.batch
+
+    def spoiled(self, step, *place):
+        batch = batch_of(self, step, *place)
+        if step in (4, 5):
+            batch["masked_lm_weights"][:] = np.nan
+        return batch
+
+    monkeypatch.setattr(Loader, "batch", spoiled)
+    assert run.train(tiny.config(corpus), tmp_path, quiet=True)
+    train = {record["step"]: record for record in read_metrics(tmp_path) if record["kind"] == "train"}
+    assert {step: record.get("skipped_steps") for step, record in train.items()} == {3: None, 6: 2, 9: None, 12: None}
+    assert np.isfinite(train[6]["loss"]) and train[12]["masked_lm_loss"] < train[3]["masked_lm_loss"]
