@@ -9,10 +9,23 @@ import pytest
 from bert_jax import config as configs
 from bert_jax import run
 from bert_jax import workdir as workdirs
+from bert_jax.errors import UserError
 from tests import tiny
 
-SIZES = ("tiny", "mini", "small", "medium", "base", "large")
-PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{size}" for size in SIZES)]
+ROWS = (
+    "tiny",
+    "mini",
+    "small",
+    "medium",
+    "base",
+    "large",
+    "L10_H256",
+    "base-cased",
+    "base-multilingual",
+    "base-chinese-wwm",
+    "d2l",
+)
+PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
 
 
 def load(name: str, *overrides: str):
@@ -24,7 +37,7 @@ def test_every_config_file_is_tested_here():
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny", "bert.py:large"])
+@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l"])
 def test_one_step_is_trained_and_every_key_read(name, tmp_path):
     config = load(name)
     small = {
@@ -58,6 +71,34 @@ def test_the_sizes_are_the_published_ones(size, millions):
     """Parameters with both pretraining heads, computed from the released configurations."""
     shapes = jax.eval_shape(run.build_objective(load(f"bert.py:{size}"), vocab_size=30522).init, jax.random.key(0))
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("large-cased-wwm", {"text.vocab_size": 28996, "text.do_lower_case": False, "data.mask_unit": "whole_word"}),
+        ("base-chinese", {"text.vocab_size": 21128, "data.mask_unit": "token", "data.segmenter": ""}),
+        ("base-chinese-wwm", {"data.mask_unit": "whole_word", "data.segmenter": "jieba"}),
+        ("small-multilingual", {"text.vocab_size": 119547, "text.do_lower_case": False, "model.hidden_size": 512}),
+        ("d2l", {"model.hidden_act": "relu", "model.num_hidden_layers": 2, "model.hidden_size": 128}),
+    ],
+)
+def test_a_row_of_bert_is_what_its_name_says(row, expected):
+    config = dict(configs.flatten(load(f"bert.py:{row}").to_dict()))
+    assert {key: config[key] for key in expected} == expected
+
+
+def test_the_24_released_sizes_are_there():
+    for layers in range(2, 13, 2):
+        for width in (128, 256, 512, 768):
+            model = load(f"bert.py:L{layers}_H{width}").model
+            assert (model.num_hidden_layers, model.hidden_size, model.num_attention_heads) == (layers, width, width // 64)
+
+
+@pytest.mark.parametrize("row", ["huge", "base-greek", "base-cased-uncased", "wwm", "d2l-cased"])
+def test_a_row_that_is_not_there_is_refused(row):
+    with pytest.raises(UserError, match="is no SIZE-KIND-wwm"):
+        load(f"bert.py:{row}")
 
 
 def test_headers_name_the_command_of_the_file():

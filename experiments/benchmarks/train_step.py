@@ -108,18 +108,18 @@ def torch_contender(case: str, dtype: str, weights: Path):
 def our_contender(case: str, dtype: str, weights: Path):
     """(loss without dropout, function that trains so many steps)."""
     import jax
-    from bert_jax.optim.optimizers import adamw
 
     from bert_jax.interop.names import from_huggingface
     from bert_jax.models.encoder import EncoderConfig
     from bert_jax.objectives.pretrain import bert
+    from bert_jax.optim.optimizers import make_optimizer
     from bert_jax.parallel.layout import make_layout
     from bert_jax.parallel.step import init_state
     from bert_jax.train.evaluate import evaluate
 
     rows = CASES[case][2]
     objective = bert(EncoderConfig(**sizes(case), matmul_dtype=dtype))
-    optimizer = adamw(lambda step: RATE, weight_decay=DECAY, eps=1e-6, clip=1.0)
+    optimizer = make_optimizer(lambda step: RATE, name="adamw", weight_decay=DECAY, eps=1e-6, clip=1.0)
     layout = make_layout("jit", objective, optimizer, seed=0, batch_size=rows)
     state = init_state(objective, optimizer, 0)
     with np.load(weights, allow_pickle=False) as tensors:
