@@ -23,6 +23,7 @@ MAX_DOCUMENT_BYTES = 2**23  # the longest novels are shorter
 MAX_RECORD_BYTES = 2**25
 CUT_DOCUMENTS = f"documents over {MAX_DOCUMENT_BYTES >> 20} MiB cut into several"
 ROWS_PER_READ = 256
+COMPRESSED = (".gz", ".xz", ".zst")
 LINES_TO_DECIDE = 200
 SEVERAL_SENTENCES_SHARE = 0.25
 TABLE_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -67,13 +68,13 @@ def of_file(path: Path, input_format: str, report: Report) -> Iterator[Unit]:
 
 
 def _inner_suffix(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix in (".gz", ".xz", ".zst") else path.suffix
+    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
 
 def _of_text(path: Path, kind: str, report: Report) -> Iterator[Unit]:
     size = max(path.stat().st_size, 1)
     line, offset = 1, 0
-    with open(path, "rb") as file, _decompressed(file, path.suffix) as content:
+    with open(path, "rb") as file, decompressed(file, path.suffix) as content:
         head = content.read(UNIT_BYTES)
         if not head:
             report.note("empty files", str(path))
@@ -84,7 +85,8 @@ def _of_text(path: Path, kind: str, report: Report) -> Iterator[Unit]:
             offset += len(raw)
 
 
-def _decompressed(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[BinaryIO]:
+def decompressed(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    """The content of an open file whose name ends with one of COMPRESSED, or with anything else."""
     if suffix == ".gz":
         return gzip.GzipFile(fileobj=file)
     if suffix == ".xz":

@@ -1,5 +1,6 @@
 """GLUE in the layout of its official files: a folder per task, tab-separated, a header line (Wang et al. 2019, 1804.07461)."""
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.data.finetune import Example
-from bert_jax.data.sources import OPENERS
+from bert_jax.data.units import COMPRESSED, decompressed
 from bert_jax.errors import UserError
 from bert_jax.metrics.classification import accuracy, f1
 
@@ -77,7 +78,7 @@ def read(task: Task, folder: Path, split: str) -> list[Example]:
 
 
 def _find(path: Path) -> Path:
-    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in OPENERS)):
+    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in COMPRESSED)):
         if candidate.is_file():
             return candidate
     raise UserError(
@@ -91,8 +92,8 @@ def _find(path: Path) -> Path:
 def _rows(path: Path) -> Iterator[list[str]]:
     """Cells of each line. Quotes are ordinary characters in these files, and only a line feed ends a line."""
     try:
-        with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig", newline="\n") as file:
-            for line in file:
+        with open(path, "rb") as file, decompressed(file, path.suffix) as content:
+            for line in io.TextIOWrapper(content, encoding="utf-8-sig", newline="\n"):
                 yield line.rstrip("\r\n").split("\t")
     except UnicodeDecodeError as error:
         raise UserError("the file is not UTF-8", got=f"{path}: {error.reason} at byte {error.start} of a block") from error
