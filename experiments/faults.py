@@ -72,23 +72,23 @@ def _wait(process, condition: Callable[[], bool], seconds: float = 600.0) -> Non
         time.sleep(0.001)
 
 
-def _flip_a_bit(path: Path, draw: random.Random) -> None:
+def _flip_a_bit(path: Path, root: Path, draw: random.Random) -> None:
     data = bytearray(path.read_bytes())
     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     path.write_bytes(data)
 
 
-def _truncate(path: Path, draw: random.Random) -> None:
+def _truncate(path: Path, root: Path, draw: random.Random) -> None:
     os.truncate(path, draw.randrange(path.stat().st_size))
 
 
-def _delete(path: Path, draw: random.Random) -> None:
+def _delete(path: Path, root: Path, draw: random.Random) -> None:
     path.unlink()
 
 
-def _swap(path: Path, draw: random.Random) -> None:
-    """With a file of other content in the same folder or below it, or above."""
-    others = [other for other in path.parent.parent.rglob("*") if other.is_file() and other.read_bytes() != path.read_bytes()]
+def _swap(path: Path, root: Path, draw: random.Random) -> None:
+    """With another file below root, of other content."""
+    others = [other for other in root.rglob("*") if other.is_file() and other.read_bytes() != path.read_bytes()]
     other = draw.choice(sorted(others))
     mine, theirs = path.read_bytes(), other.read_bytes()
     path.write_bytes(theirs)
@@ -114,7 +114,7 @@ def damage_checkpoint(folder: Path, like, draw: random.Random) -> tuple[str, boo
         step.mkdir()
     else:
         path = step / draw.choice([name for name in sorted(names) if (step / name).stat().st_size])
-        DAMAGES[kind](path, draw)
+        DAMAGES[kind](path, step, draw)
         kind = f"{kind}: {path.name}"
     said: list[str] = []
     checkpoints = Checkpoints(folder, keep=len(steps))
@@ -128,7 +128,7 @@ def damage_store(folder: Path, tokenizer, draw: random.Random) -> tuple[str, boo
     """Damages one file of a token store in one way and opens it; returns (what was done, whether a UserError says so)."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
     path, kind = draw.choice(files), draw.choice(sorted(DAMAGES))
-    DAMAGES[kind](path, draw)
+    DAMAGES[kind](path, folder, draw)
     try:
         open_store(folder, tokenizer)
     except UserError as error:

@@ -53,6 +53,17 @@ def test_every_damage_to_a_checkpoint_is_named_before_use_and_the_one_before_is_
     assert {kind for kind, _ in results} == {*faults.DAMAGES, "emptied"} and all(noticed for _, noticed in results), results
 
 
+def test_every_damage_to_a_store_is_named_before_use(corpus, unbroken, tmp_path):
+    tokenizer = run.open_vocabulary(tiny.config(corpus, **CHANGES), unbroken)
+    draw, results = random.Random(0), Counter()
+    for number in range(60):
+        folder = shutil.copytree(unbroken / "store", tmp_path / str(number))
+        kind, noticed = faults.damage_store(folder, tokenizer, draw)
+        results[kind.split(":")[0], noticed] += 1
+        shutil.rmtree(folder)
+    assert {kind for kind, _ in results} == {*faults.DAMAGES} and all(noticed for _, noticed in results), results
+
+
 def test_a_damage_that_nobody_looks_for_would_be_caught(unbroken, like, tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoints, "_verify_seal", lambda self, step: None)
     draw, noticed = random.Random(0), []
