@@ -120,12 +120,19 @@ def own_text(scratch: Path) -> dict:
     }
 
 
+def tokenisers(scratch: Path) -> dict:
+    """All of the test text through the four BERT vocabularies; the comparison is a test marked as heavy."""
+    seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/text", "-s"])
+    return {"seconds": seconds, "lines_compared_and_different": re.findall(r"^(\S+): ([\d,]+) lines, (\d+) differ", output, re.M)}
+
+
 PROOFS = {
     "quickstart": quickstart,
     "kills": kills,
     "many_kills": many_kills,
     "injected_faults": injected_faults,
     "own_text": own_text,
+    "tokenisers": tokenisers,
 }
 
 
