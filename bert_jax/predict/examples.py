@@ -42,8 +42,14 @@ def telling_examples(
         if sentence not in sentences and truth not in truths and len(examples) < count:
             sentences.add(sentence)
             truths.add(truth)
-            examples.append(Example(text, tokenizer.pieces[truth], guesses[number][0]))
+            shown = [Guess(_spelled(tokenizer, tokenizer.id_of[guess.piece]), guess.probability) for guess in guesses[number][0]]
+            examples.append(Example(text, _spelled(tokenizer, truth), shown))
     return examples
+
+
+def _spelled(tokenizer, piece_id: int) -> str:
+    """The piece as a person writes it, without the mark of a word's beginning that some kinds of pieces carry."""
+    return tokenizer.decode([piece_id]).strip() or tokenizer.pieces[piece_id]
 
 
 def _hidden_words(split, tokenizer, max_seq_length: int) -> list[tuple[int, str, int]]:
@@ -52,10 +58,10 @@ def _hidden_words(split, tokenizer, max_seq_length: int) -> list[tuple[int, str,
     hidden = []
     for number in numbers[:TRIED]:
         ids = split.tokens(np.arange(*split.sentence_offsets[number : number + 2])).tolist()
-        pieces = [*tokenizer.pieces_of(ids), ""]
+        begins = [*tokenizer.starts_word[ids], True]
         for place in range(len(ids) // 4, 3 * len(ids) // 4):
-            whole = pieces[place].isalpha() and not pieces[place + 1].startswith("##")
-            if whole and len(pieces[place]) >= SHORTEST and tokenizer.unk_id not in ids:
-                text = f"{tokenizer.decode(ids[:place])} {MARK} {tokenizer.decode(ids[place + 1 :])}"
+            word = _spelled(tokenizer, ids[place]) if begins[place] and begins[place + 1] else ""
+            if word.isalpha() and len(word) >= SHORTEST and tokenizer.unk_id not in ids:
+                text = f"{tokenizer.decode(ids[:place]).strip()} {MARK} {tokenizer.decode(ids[place + 1 :]).strip()}"
                 hidden.append((number, text.strip(), ids[place]))
     return hidden

@@ -44,6 +44,7 @@ def _row(tokenizer, text: str, max_seq_length: int) -> tuple[list[int], list[int
     parts = text.split(MARK)
     if len(parts) == 1:
         raise UserError(f"the text has no {MARK}", got=text, expected=f"the word to guess written as {MARK}")
+    parts = [part.rstrip() for part in parts]  # to some tokenisers the blank before a word is part of the word, so of the mask
     ids, positions = [tokenizer.cls_id], []
     for number, encoded in enumerate(tokenizer.encode(parts)):
         if number:

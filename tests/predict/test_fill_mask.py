@@ -1,5 +1,6 @@
 """Filling masks, with a made-up model whose answer is known: it says the piece whose number is the place of the mask."""
 
+import shutil
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -9,7 +10,9 @@ import pytest
 from bert_jax.errors import UserError
 from bert_jax.predict import examples
 from bert_jax.predict.fill_mask import Guess, fill_mask
-from bert_jax.text import wordpiece
+from bert_jax.predict.fill_mask import _row as fill_mask_row
+from bert_jax.text import kinds, wordpiece
+from tests.paths import DATA, needs_data
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "down", "##s", "."]
 
@@ -61,3 +64,37 @@ def test_examples_are_sure_right_guesses_of_different_words_and_sentences(tokeni
     monkeypatch.setattr(examples, "fill_mask", lambda *args, **options: [[[says[PIECES[piece]]]] for _, _, piece in hidden])
     found = examples.telling_examples(None, None, tokenizer, split, np.zeros(len(PIECES)), max_seq_length=32, count=2)
     assert [(example.truth, example.guesses[0].probability) for example in found] == [("sat", 0.9), ("down", 0.3)]
+
+
+SENTENCES = [
+    "The old king draws a red hat near the big river of the north",
+    "Nobody likes the long walk to the grey house by the sea",
+]
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        ("wordpiece", "bert-base-uncased-vocab.txt"),
+        ("unigram", "xlnet-base-cased-spiece.model"),
+        ("bytelevel", "roberta-base-vocab.json"),
+    ],
+)
+def test_an_example_of_any_kind_of_pieces_reads_back_as_its_sentence(kind, file, tmp_path):
+    vocabulary = DATA / "vocab" / file
+    if kind == "bytelevel":  # its merges are expected beside it under the name of the release
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copy(DATA / "vocab" / f"roberta-base-{name}", tmp_path / name)
+        vocabulary = tmp_path / "vocab.json"
+    tokenizer = kinds.load(kind, vocabulary, kind == "wordpiece")
+    encoded = tokenizer.encode(SENTENCES)
+    offsets = np.cumsum([0, *map(len, encoded)])
+    pieces = np.array([piece for ids in encoded for piece in ids])
+    split = SimpleNamespace(sentence_lengths=np.diff(offsets), sentence_offsets=offsets, tokens=lambda places: pieces[places])
+    hidden = examples._hidden_words(split, tokenizer, max_seq_length=32)
+    assert len(hidden) >= 6
+    for number, text, truth in hidden:
+        ids, (place,) = fill_mask_row(tokenizer, text, 32)
+        ids[place] = truth
+        assert ids[1:-1] == encoded[number]
