@@ -45,11 +45,11 @@ def documents(report: Report) -> Iterator[list[str]]:
             source = path.read_bytes()
             paragraphs = [paragraph for text in docstrings(source) for paragraph in prose(text.decode())]
         except (OSError, UnicodeDecodeError):
-            report.notes["unreadable modules"] += 1
+            report.note("unreadable modules", str(path))
             continue
         for paragraph in paragraphs:
             if paragraph in seen:
-                report.notes["repeated paragraphs"] += 1
+                report.note("repeated paragraphs", str(path))
             else:
                 seen.add(paragraph)
                 document += sentences.split(paragraph)

@@ -85,6 +85,7 @@ def test_what_cannot_be_decoded_is_counted_and_broken_syntax_does_no_harm(instal
     report = Report()
     assert list(docs.documents(report)) == [["This module is broken but its text is as good as any."]]
     assert report.notes["unreadable modules"] == 1 and report.files == 3
+    assert "1 unreadable modules, first in " in report.describe() and "latin.py" in report.describe()
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,4 @@ def test_the_packages_of_this_python_hold_a_corpus():
         if number == 300:
             break
     assert report.documents == 301 and report.characters > 100_000
+    assert "repeated paragraphs, first in " in report.describe()
