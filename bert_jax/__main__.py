@@ -34,6 +34,8 @@ def prepare(args, config) -> int:
 def show(args, config) -> int:
     from bert_jax import run, show
 
+    if args.step < 0:
+        raise UserError("there is no such batch", got=args.step, expected="0 or more")
     batches, tokenizer = run.open_batches(config, args.workdir)
     batch = batches.batch(args.step)
     show.print_rows(batch, tokenizer, rows=range(min(args.rows, len(batch["input_ids"]))))
@@ -50,12 +52,16 @@ def replay(args, config) -> int:
 def train(args, config) -> int:
     from bert_jax import run, summary
     from bert_jax import workdir as workdirs
+    from bert_jax.parallel import hosts
 
-    already = workdirs.finished(args.workdir, config.train.num_train_steps)
-    if not run.train(config, args.workdir):
-        return EXIT_RESTART
-    summary.print_summary(args.workdir, args.config, already_finished=already is not None)
-    return EXIT_DONE
+    def work() -> int:
+        already = workdirs.finished(args.workdir, config.train.num_train_steps)
+        if not run.train(config, args.workdir):
+            return EXIT_RESTART
+        hosts.only_first(lambda: summary.print_summary(args.workdir, args.config, already_finished=already is not None))
+        return EXIT_DONE
+
+    return hosts.end_together(lambda: exit_code(work), good=(EXIT_DONE, EXIT_RESTART))
 
 
 def finetune(args, config) -> int:
@@ -80,6 +86,8 @@ def predict(args, config) -> int:
     from bert_jax.predict.fill_mask import fill_mask
 
     texts = args.text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not texts:
+        raise UserError("there is no text to fill in", expected="--text='... [MASK] ...', or lines on standard input")
     trained = run.open_trained(args.workdir)
     length = trained.config.data.max_seq_length
     guesses = fill_mask(trained.objective, trained.params, trained.tokenizer, texts, max_seq_length=length, top_k=args.top_k)

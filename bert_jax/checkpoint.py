@@ -29,22 +29,35 @@ ROOM_FOR_COPIES = 16 * 2**20  # bytes: orbax writes its index and small arrays s
 DISK_ERRORS = (OSError, ValueError)  # tensorstore reports a full disk as a ValueError
 
 
-_LOWEST_LOSS = BestN(get_metric_fn=lambda metrics: -metrics["loss"], n=1, keep_checkpoints_without_metrics=False)
+class _Damaged(ValueError):
+    """A file or an array is not what was written."""
+
+
+def _goodness(metrics: dict) -> float:
+    return -metrics["loss"]
+
+
+_LOWEST_LOSS = BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False)
 
 
 class Checkpoints:
     """The checkpoints/ folder of a run: the newest `keep`, and the one with the lowest held-out loss among those that have one.
 
     A checkpoint is (state, facts): a pytree of arrays, and JSON about it (data position, vocabulary hash, ...).
+
+    Args:
+        read_only: leave everything as it is, the save that another process has under way too.
     """
 
-    def __init__(self, folder: Path, *, keep: int):
+    def __init__(self, folder: Path, *, keep: int, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it also raises, traceback and all
         self._folder = Path(folder).absolute()
         self._damaged: set[int] = set()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(keep), _LOWEST_LOSS]),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            best_fn=_goodness,  # without it orbax forgets the metrics of steps that an earlier process saved
             # runs when all is written, before the commit
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             # the first process alone reads and writes; orbax would have all of them meet
@@ -52,7 +65,8 @@ class Checkpoints:
             create=False,
         )
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except DISK_ERRORS as error:
             raise _unwritable(folder, error) from None
@@ -62,7 +76,7 @@ class Checkpoints:
         host = jax.tree.map(np.asarray, state)
         self.wait()
         self._refuse_a_full_disk(sum(array.nbytes for array in jax.tree.leaves(host)))
-        record = {**facts, "checksums": checksums(host)}
+        record = {**facts, "step": step, "checksums": checksums(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
         for damaged in self._damaged:  # only now: who reads deletes nothing; kept, it would count among the newest
             self._manager.delete(damaged)
@@ -97,11 +111,11 @@ class Checkpoints:
         Args:
             like: a pytree with the structure, shapes and dtypes expected.
             say: told of each checkpoint that is passed over, and why.
-            accept: raises UserError when the facts show that the checkpoint is not of this run.
+            accept: raises UserError when the facts, "step" among them, show that the checkpoint does not fit.
             at_most: look only at checkpoints of this step and before.
 
         Raises:
-            UserError: there are checkpoints, but not one of them can be used.
+            UserError: there are checkpoints, but not one of them can be used; or the disk does not give one out.
         """
         failures = []
         for step in reversed(self.steps()):
@@ -111,9 +125,12 @@ class Checkpoints:
                 state, facts = self._read(step, like, accept)
             except UserError:
                 raise
-            except Exception as error:  # orbax raises many kinds for a damaged folder; each means the same here
-                failures.append(f"step {step}: {str(error).splitlines()[0][:200]}")
-                self._damaged.add(step)
+            except OSError as error:  # may pass: no reason to go back, and none to give the checkpoint up
+                raise UserError(f"checkpoint step {step} cannot be read", got=error, fix="try again, or check the disk") from None
+            except Exception as error:  # orbax raises many kinds for what it cannot read; each means the same here
+                failures.append(f"step {step}: {(str(error) or type(error).__name__).splitlines()[0][:200]}")
+                if isinstance(error, _Damaged):
+                    self._damaged.add(step)
                 say(f"checkpoint {failures[-1]}; trying the one before")
                 continue
             return step, state, facts
@@ -143,12 +160,14 @@ class Checkpoints:
         try:
             sealed = json.loads((folder / SEAL).read_text())
         except FileNotFoundError:
-            raise ValueError("it is not sealed: its save was not finished") from None
+            raise _Damaged("it is not sealed: its save was not finished") from None
+        except ValueError:
+            raise _Damaged(f"{SEAL} has changed since it was written") from None
         for name in sealed:
             if not (folder / name).is_file():
-                raise ValueError(f"{name} is missing")
+                raise _Damaged(f"{name} is missing")
             if _file_hash(folder / name) != sealed[name]:
-                raise ValueError(f"{name} has changed since it was written")
+                raise _Damaged(f"{name} has changed since it was written")
 
     def _read(self, step: int, like: Any, accept: Callable[[dict], None]) -> tuple[Any, dict]:
         self._verify_seal(step)
@@ -164,7 +183,7 @@ class Checkpoints:
         recorded, found = facts.pop("checksums"), checksums(state)
         wrong = sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
         if wrong:
-            raise ValueError(
+            raise _Damaged(
                 f"the checksum of {wrong[0]} is not the one recorded" + f" (and of {len(wrong) - 1} more)" * (len(wrong) > 1)
             )
         return state, facts

@@ -7,6 +7,8 @@ import numpy as np
 from rich.console import Console
 
 from bert_jax import run, show
+from bert_jax import workdir as workdirs
+from bert_jax.data import loader
 from bert_jax.errors import UserError
 
 
@@ -25,10 +27,13 @@ def replay(workdir: Path, step: int, *, rows: int, console: Console | None = Non
     Raises:
         UserError: there is no such step, or no trained model.
     """
-    if step < 1:
-        raise UserError("there is no such step", got=step, expected="1 or more, as in metrics.jsonl")
+    newest = run.open_trained(workdir).step
+    if not 1 <= step <= newest:
+        raise UserError("there is no such step", got=step, expected=f"1 to {newest}, as in metrics.jsonl")
     trained = run.open_trained(workdir, before=step)
-    batches, tokenizer = run.open_batches(trained.config, workdir)
+    tokenizer, text = trained.tokenizer, run.open_store(trained.config, workdir, trained.tokenizer)
+    workdirs.same_store(trained.facts, text.content_hash)
+    batches = loader.Loader(text.train, tokenizer, run.loader_config(trained.config), Path(workdir) / "plans")
     batch = batches.batch(step - 1)
     metrics = of_each_row(trained.objective, trained.params, batch)
     console = console or Console()

@@ -49,8 +49,9 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     rows, plans = loader_config(config), workdir / "plans"
     fit_config = FitConfig(**{field.name: config.train[field.name] for field in fields(FitConfig)})
     tokenizer, text = hosts.in_turn(lambda: open_data(config, workdir, say=say))
+    hosts.require_same("the vocabulary or the token store", tokenizer.content_hash + text.content_hash)
     if rows.mask.mask_unit != "token":
-        words.require_words(text, tokenizer)
+        words.require_words(text)
     objective = build_objective(config, tokenizer.size)
     optimizer, schedule = build_optimizer(config)
     layout = build_layout(config, objective, optimizer, rows)
@@ -62,6 +63,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     def accept(saved: dict) -> None:
         workdirs.same_vocabulary(saved, tokenizer)
         workdirs.same_store(saved, text.content_hash)
+        workdirs.same_position(saved, batches.position(saved["step"])._asdict())
 
     inputs = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
     hosts.only_first(lambda: workdirs.write_config(config, workdir, inputs | {"source": text.manifest["source"]}))
@@ -185,6 +187,14 @@ def open_store(config, workdir: Path, tokenizer) -> store.Store:
     folder = store_path(config, workdir)
     opened = store.open_store(folder, tokenizer)
     source, segmenter = opened.manifest["source"]["description"], opened.manifest["segmenter"]
+    held_out = opened.manifest["held_out_fraction"]
+    if held_out != config.data.held_out_fraction:
+        raise UserError(
+            f"the token store {folder} holds out another share of the documents",
+            got=f"data.held_out_fraction={config.data.held_out_fraction}",
+            expected=held_out,
+            fix="give the same data.held_out_fraction, or another data.store or --workdir",
+        )
     if segmenter != config.data.segmenter:
         raise UserError(
             f"the token store {folder} was made with another segmenter",
@@ -211,6 +221,8 @@ def open_batches(config, workdir: Path) -> tuple[loader.Loader, Tokenizer]:
 def loader_config(config) -> loader.LoaderConfig:
     """Raises UserError when a setting is out of range, or does not go with the model or the objective."""
     data = config.data
+    if data.num_eval_rows < 1:
+        raise UserError("data.num_eval_rows is out of range", got=data.num_eval_rows, expected="at least 1")
     phases = _phases(config)
     longest, positions = max(phase.max_seq_length for phase in phases), config.model.max_position_embeddings
     if longest > positions:
@@ -302,6 +314,7 @@ class Trained(NamedTuple):
 
     step: int
     params: object
+    facts: dict  # kept in the checkpoint: hashes of vocabulary and store, position in the data
     objective: object
     tokenizer: Tokenizer
     config: ConfigDict
@@ -324,7 +337,7 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
     tokenizer = open_vocabulary(config, workdir)
     objective = build_objective(config, tokenizer.size)
     like = jax.eval_shape(lambda: init_state(objective, build_optimizer(config)[0], 0))
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, read_only=True)
     at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
     restored = checkpoints.restore(
         like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer), at_most=at_most
@@ -332,13 +345,15 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
     checkpoints.close()
     if not restored:
         raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")
-    return Trained(restored[0], restored[1].params, objective, tokenizer, config)
+    step, state, facts = restored
+    return Trained(step, state.params, facts, objective, tokenizer, config)
 
 
 def evaluate_trained(workdir: Path) -> dict[str, float]:
     """Held-out metrics of the newest checkpoint of a run, on the devices present, and the unigram baseline."""
     trained = open_trained(workdir)
     config, text = trained.config, open_store(trained.config, workdir, trained.tokenizer)
+    workdirs.same_store(trained.facts, text.content_hash)
     rows, plans = loader_config(config), Path(workdir) / "plans"
     layout = build_layout(config, trained.objective, None, rows)
 

@@ -15,8 +15,8 @@ from bert_jax import config as configs
 from bert_jax.data.files import locked
 from bert_jax.errors import UserError
 
-# What may differ between a run and its continuation: none of it changes what an example or an update is.
-# The files of vocabulary and store may move, since their content is compared by hash.
+# What may differ between a run and its continuation: none of it changes what an example is, and but for the learning rate of a
+# longer run none what an update is. The files of vocabulary and store may move, since their content is compared by hash.
 MAY_CHANGE = (
     "data.num_loader_threads",
     "data.num_workers",
@@ -132,6 +132,17 @@ def same_store(facts: dict, content_hash: str) -> None:
             got=f"store {content_hash[:12]}",
             expected=f"store {facts['store'][:12]}",
             fix="put the original store back, or train in a new workdir",
+        )
+
+
+def same_position(facts: dict, position: dict) -> None:
+    """Raises UserError unless the data goes on from this position where the checkpoint with these facts left it."""
+    if facts["position"] != position:
+        raise UserError(
+            "the data would not go on where the checkpoint left it",
+            got=f"{position} at step {facts['step']}",
+            expected=f"{facts['position']}",
+            fix="give the old train.num_train_steps, since data.later_phases begin at shares of it; or take a new workdir",
         )
 
 

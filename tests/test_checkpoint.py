@@ -46,7 +46,7 @@ def array_files(folder):
 
 def test_the_newest_comes_back_whole(saved):
     (step, state, facts), said = restore(saved)
-    assert (step, facts, said) == (2, {"vocabulary": "v", "rows_consumed": 16}, [])
+    assert (step, facts, said) == (2, {"vocabulary": "v", "rows_consumed": 16, "step": 2}, [])
     np.testing.assert_array_equal(state["w"], VALUES + 2)
 
 
@@ -127,9 +127,40 @@ def test_after_walking_back_the_damaged_step_can_be_saved_again(saved):
 
 
 def test_who_only_reads_deletes_nothing(saved):
+    """Neither a damaged step nor the save that another process has under way."""
     flip(array_files(saved / "2")[-1])
-    restore(saved)
-    assert sorted(os.listdir(saved)) == ["1", "2"]
+    (saved / "6.orbax-checkpoint-tmp").mkdir()
+    reader = Checkpoints(saved, keep=1, read_only=True)
+    step, _, _ = reader.restore(tree(0), say=lambda line: None)
+    reader.close()
+    assert step == 1 and sorted(os.listdir(saved)) == ["1", "2", "6.orbax-checkpoint-tmp"]
+
+
+def test_who_only_reads_makes_no_folder(tmp_path):
+    reader = Checkpoints(tmp_path / "none", keep=1, read_only=True)
+    assert reader.restore(tree(0), say=lambda line: None) is None and not list(tmp_path.iterdir())
+    reader.close()
+
+
+def test_the_best_is_still_known_to_a_process_that_goes_on(tmp_path):
+    for steps in ({1: 3.0, 2: 1.0, 3: 2.0}, {4: 2.5, 5: None}):
+        checkpoints = Checkpoints(tmp_path / "c", keep=1)
+        for step, loss in steps.items():
+            checkpoints.save(step, tree(step), {}, held_out_loss=loss)
+        checkpoints.close()
+    assert sorted(os.listdir(tmp_path / "c")) == ["2", "5"]
+
+
+def test_a_disk_that_does_not_give_a_checkpoint_out_costs_none(saved, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bert_jax.checkpoint._file_hash", refuse)
+        with pytest.raises(UserError, match="step 2 cannot be read"):
+            restore(saved)
+    (step, _, _), said = restore(saved)
+    assert (step, said) == (2, [])
 
 
 @pytest.mark.parametrize("keep", [1, 2])

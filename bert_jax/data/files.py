@@ -47,11 +47,12 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process dies, however it dies
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process dies, however it dies
+        except BlockingIOError as error:
+            fix = "wait for it, or use another folder"
+            raise UserError(f"{what} by another process", got=folder, fix=fix) from error
         yield
-    except BlockingIOError as error:
-        fix = "wait for it, or use another folder"
-        raise UserError(f"{what} by another process", got=folder, fix=fix) from error
     finally:
         os.close(lock)
 

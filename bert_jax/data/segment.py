@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bert_jax.errors import UserError
+from bert_jax.text.wordpiece import CHINESE_BLOCKS
 
-# The blocks that _is_chinese_char of the released tokenization.py lists.
-CHINESE = "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002ebef\uf900-\ufaff\U0002f800-\U0002fa1f"
+CHINESE = "".join(f"{chr(first)}-{chr(last)}" for first, last in CHINESE_BLOCKS)
 RUN = re.compile(f"[{CHINESE}]+|[^{CHINESE}]+")
 CHARACTER = re.compile(f"[{CHINESE}]")
 NONE, JIEBA, PRESEGMENTED = "", "jieba", "presegmented"

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -100,7 +101,7 @@ def from_first(make: Callable[[], Value], like: Value) -> Value:
     """make() as process 0 computed it, on every process; `like` shows the others structure, shapes and dtypes of its arrays.
 
     Raises:
-        UserError: on process 0 the one of make(), on the others that there was one.
+        Exception: on process 0 what make() raised; on the others a UserError that it did.
     """
     if jax.process_count() == 1:
         return make()
@@ -108,7 +109,7 @@ def from_first(make: Callable[[], Value], like: Value) -> Value:
     if jax.process_index() == 0:
         try:
             value = make()
-        except UserError as error:
+        except Exception as error:
             failed = error
     if multihost_utils.broadcast_one_to_all(np.array(failed is not None)):
         raise failed or UserError("process 0 gave up", fix="see its message")
@@ -116,7 +117,7 @@ def from_first(make: Callable[[], Value], like: Value) -> Value:
 
 
 def only_first(do: Callable[[], object]) -> None:
-    """do() on process 0, while the others wait for it. Raises a UserError on all of them when do() raises one."""
+    """do() on process 0, while the others wait for it. When it raises, all of them do."""
     from_first(lambda: (do(), np.array(0))[1], np.array(0))
 
 
@@ -124,12 +125,37 @@ def in_turn(make: Callable[[], Value]) -> Value:
     """make() on process 0, and when that is done on the others: on a shared disk they find what it left."""
     made: list[Value] = []
     only_first(lambda: made.append(make()))
-    return made[0] if made else make()
+    failed = None
+    if not made:
+        try:
+            made.append(make())
+        except Exception as error:
+            failed = error
+    if any_process(failed is not None):
+        raise failed or UserError("another process gave up", fix="see its message")
+    return made[0]
 
 
 def any_process(flag: bool) -> bool:
     """Whether the flag is set on any process; all must ask together."""
     return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def end_together(action: Callable[[], int], good: tuple[int, ...]) -> int:
+    """The exit code of action(). One of several processes that fails ends here and now: the others may be waiting for it, and end
+    within seconds when it is gone, where leaving in good order would wait for them."""
+    try:
+        code = action()
+    except BaseException:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        code = 1
+    if code not in good and jax.process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def own_rows(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

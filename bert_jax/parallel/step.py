@@ -13,12 +13,14 @@ class State(NamedTuple):
 
     Attributes:
         step: int32, updates tried.
+        updates: int32, updates made: the schedule of the learning rate stands there.
         skipped: int32, how many of the last steps in a row were skipped because loss or gradient was not finite.
         window: sums since the last log line, so that a resume at any step logs the same. Of its "step" sums, "steps" counts
             the updates made and "skipped" those that were not; a skipped step enters no other sum or count.
     """
 
     step: jax.Array
+    updates: jax.Array
     skipped: jax.Array
     params: Any
     opt_state: Any
@@ -28,8 +30,8 @@ class State(NamedTuple):
 def init_state(objective, optimizer, seed: int, pretrained: dict | None = None) -> State:
     """Parameters drawn from the seed, but for those given in `pretrained` under their top names: {"encoder": ...}."""
     params = jax.jit(objective.init)(jax.random.key(seed)) | (pretrained or {})
-    step, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)  # two buffers: train_step uses up each of them
-    return State(step, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective))
+    step, updates, skipped = (jnp.zeros((), jnp.int32) for _ in range(3))  # a buffer each: train_step uses them all up
+    return State(step, updates, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective))
 
 
 def empty_window(objective) -> dict:
@@ -119,6 +121,7 @@ def _update(objective, optimizer, state: State, gradients, sums, counts) -> Stat
 
     return State(
         step=state.step + 1,
+        updates=state.updates + finite,
         skipped=jnp.where(finite, 0, state.skipped + 1),
         params=choose(optax.apply_updates(state.params, updates), state.params),
         opt_state=choose(opt_state, state.opt_state),

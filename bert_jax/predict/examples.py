@@ -63,5 +63,6 @@ def _hidden_words(split, tokenizer, max_seq_length: int) -> list[tuple[int, str,
             word = _spelled(tokenizer, ids[place]) if begins[place] and begins[place + 1] else ""
             if word.isalpha() and len(word) >= SHORTEST and tokenizer.unk_id not in ids:
                 text = f"{tokenizer.decode(ids[:place]).strip()} {MARK} {tokenizer.decode(ids[place + 1 :]).strip()}"
-                hidden.append((number, text.strip(), ids[place]))
+                if text.count(MARK) == 1:  # or the sentence itself spells it
+                    hidden.append((number, text.strip(), ids[place]))
     return hidden

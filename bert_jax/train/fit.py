@@ -17,13 +17,16 @@ from bert_jax.train.clock import Clock
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.watch import Watch
 
+STEPS_TO_AGREE = 10  # so many steps apart, several processes ask each other whether one was told to stop
+
 
 @dataclass(frozen=True)
 class FitConfig:
     """When things happen, in steps.
 
     Attributes:
-        max_skipped_steps: so many steps in a row whose loss or gradient is not finite end the run; fewer are skipped and counted.
+        max_skipped_steps: so many steps in a row whose loss or gradient is not finite, when a line is logged, end the run; others
+            are skipped and counted.
     """
 
     num_train_steps: int
@@ -67,7 +70,7 @@ def fit(
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
 
-    Where several processes train together, each calls it; only the first one reads and writes the workdir.
+    Where several processes train together, each calls it; only the first one reads and writes checkpoints and metrics.
 
     Args:
         batches_from: step -> iterator over this process's rows of the batches of that step and the following ones: the data
@@ -96,7 +99,8 @@ def fit(
     try:
         with _StopSignal() as stop:
             loop = _Loop(objective, schedule, layout, eval_batches, config, watch, checkpoints, facts, name_batch)
-            return loop.run(layout.place_state(state), start, batches, stop)
+            state = layout.place_state(state)  # under this name, or the one on a single device would live as long as training
+            return loop.run(state, start, batches, stop)
     finally:
         batches.close()
         if is_first:
@@ -142,9 +146,10 @@ class _Loop:
             last = step == cfg.num_train_steps
             logs = step % cfg.log_every_steps == 0 or last
             if logs:
-                pending = (step, state.window, jax.tree.map(lambda x: x.copy(), state.skipped))
+                pending = (step, state.window, jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped)))
                 state = state._replace(window=self.layout.place_state(empty_window(self.objective)))
-            stops = hosts.any_process(stop.asked) if logs or jax.process_count() == 1 else False
+            agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
+            stops = hosts.any_process(stop.asked) if agrees else False
             evaluates = step % cfg.eval_every_steps == 0 or last
             saves = step % cfg.save_every_steps == 0 or last or stops
             if pending and (evaluates or saves):
@@ -173,13 +178,13 @@ class _Loop:
             self.watch.flush()
             self.checkpoints.save(step, state, self.facts(step), held_out_loss=held_out_loss)
 
-    def _log(self, step: int, window: dict, skipped, clock: Clock) -> None:
-        window, in_a_row = self.layout.single((window, skipped))
-        window, in_a_row = jax.tree.map(float, window), int(in_a_row)
+    def _log(self, step: int, window: dict, done: tuple, clock: Clock) -> None:
+        window, done = self.layout.single((window, done))
+        window, (updates, in_a_row) = jax.tree.map(float, window), map(int, done)
         if in_a_row >= self.config.max_skipped_steps:
             self._give_up(step, in_a_row)
         metrics = {name: value for name, value in window_means(self.objective, window).items() if math.isfinite(value)}
-        metrics["learning_rate"] = float(self.schedule(step - 1))
+        metrics["learning_rate"] = float(self.schedule(max(updates - 1, 0)))
         if window["step"]["skipped"]:
             metrics["skipped_steps"] = window["step"]["skipped"]
         metrics |= clock.lap(window["counts"]["tokens"], max(window["step"]["steps"], 1.0))

@@ -84,6 +84,24 @@ def test_an_environment_that_cannot_work_is_explained(variables, hint, monkeypat
         hosts.join()
 
 
+@pytest.mark.parametrize(("count", "code", "left"), [(2, 2, [2]), (2, 0, []), (1, 2, [])])
+def test_one_of_several_that_fails_leaves_at_once(monkeypatch, count, code, left):
+    codes = []
+    monkeypatch.setattr(hosts.os, "_exit", codes.append)
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+    assert hosts.end_together(lambda: code, good=(0, 42)) == code and codes == left
+
+
+def test_one_of_several_that_crashes_leaves_at_once_and_alone_it_raises(monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(hosts.os, "_exit", codes.append)
+    with pytest.raises(ZeroDivisionError):
+        hosts.end_together(lambda: 1 // 0, good=(0,))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    hosts.end_together(lambda: 1 // 0, good=(0,))
+    assert codes == [1] and "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_alone_there_is_nobody_to_join(monkeypatch):
     monkeypatch.delenv("JAX_NUM_PROCESSES", raising=False)
     hosts.join()

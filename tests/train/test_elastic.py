@@ -56,9 +56,26 @@ def assert_same_run(workdir, reference):
     np.testing.assert_allclose(*losses, rtol=1e-5)  # one row more, less or twice would show at once
 
 
-def test_two_processes_are_stopped_together_and_one_goes_on(corpus, unbroken, tmp_path):
+def start_two(corpus, workdir) -> list[subprocess.Popen]:
     shared = {"JAX_NUM_PROCESSES": "2", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}"}
-    both = [start(corpus, tmp_path, 2, JAX_PROCESS_ID=str(index), **shared) for index in range(2)]
+    return [start(corpus, workdir, 2, JAX_PROCESS_ID=str(index), **shared) for index in range(2)]
+
+
+def test_two_processes_train_to_the_end_together(corpus, unbroken, tmp_path):
+    both = start_two(corpus, tmp_path)
+    try:
+        said = [one.communicate(timeout=300)[1] for one in both]
+    finally:
+        for one in both:
+            one.kill()
+            one.wait()
+    assert [one.returncode for one in both] == [0, 0], said
+    assert_same_run(tmp_path, unbroken)
+    assert json.loads((tmp_path / "result.json").read_text())["step"] == 40
+
+
+def test_two_processes_are_stopped_together_and_one_goes_on(corpus, unbroken, tmp_path):
+    both = start_two(corpus, tmp_path)
     try:
         deadline = time.monotonic() + 300
         while len(read_metrics(tmp_path)) < 3 and all(one.poll() is None for one in both) and time.monotonic() < deadline:

@@ -217,3 +217,12 @@ def test_a_few_steps_that_are_not_finite_are_skipped_and_counted(corpus, tmp_pat
     train = {record["step"]: record for record in read_metrics(tmp_path) if record["kind"] == "train"}
     assert {step: record.get("skipped_steps") for step, record in train.items()} == {3: None, 6: 2, 9: None, 12: None}
     assert np.isfinite(train[6]["loss"]) and train[12]["masked_lm_loss"] < train[3]["masked_lm_loss"]
+    # the schedule stands where the updates do: the seventh, number 6 of 12
+    assert train[9]["learning_rate"] == pytest.approx(1e-3 * (1 - 6 / 12))
+
+
+def test_a_longer_run_whose_phases_would_begin_elsewhere_is_refused(corpus, tmp_path):
+    phases = {"data__later_phases": "((0.5, 16, 3, 8),)"}
+    assert run.train(tiny.config(corpus, **phases), tmp_path, quiet=True)
+    with pytest.raises(UserError, match="the data would not go on where the checkpoint left it"):
+        run.train(tiny.config(corpus, train__num_train_steps=24, **phases), tmp_path, quiet=True)
