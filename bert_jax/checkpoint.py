@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from bert_jax import config as configs
 from bert_jax.errors import UserError
@@ -33,15 +33,9 @@ class _Damaged(ValueError):
     """A file or an array is not what was written."""
 
 
-def _goodness(metrics: dict) -> float:
-    return -metrics["loss"]
-
-
-_LOWEST_LOSS = BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False)
-
-
 class Checkpoints:
-    """The checkpoints/ folder of a run: the newest `keep`, and the one with the lowest held-out loss among those that have one.
+    """The checkpoints/ folder of a run: the newest `keep`, and the one with the lowest held-out loss among those that have one;
+    one more while a save is under way.
 
     A checkpoint is (state, facts): a pytree of arrays, and JSON about it (data position, vocabulary hash, ...).
 
@@ -52,12 +46,11 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int, read_only: bool = False):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs what it also raises, traceback and all
         self._folder = Path(folder).absolute()
+        self._keep = keep
         self._damaged: set[int] = set()
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(keep), _LOWEST_LOSS]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
-            best_fn=_goodness,  # without it orbax forgets the metrics of steps that an earlier process saved
             # runs when all is written, before the commit
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             # the first process alone reads and writes; orbax would have all of them meet
@@ -76,14 +69,13 @@ class Checkpoints:
         host = jax.tree.map(np.asarray, state)
         self.wait()
         self._refuse_a_full_disk(sum(array.nbytes for array in jax.tree.leaves(host)))
-        record = {**facts, "step": step, "checksums": checksums(host)}
+        record = {**facts, "step": step, "held_out_loss": held_out_loss, "checksums": checksums(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
-        for damaged in self._damaged:  # only now: who reads deletes nothing; kept, it would count among the newest
+        for damaged in self._damaged:  # only now: who reads deletes nothing
             self._manager.delete(damaged)
         self._damaged.clear()
-        metrics = {"loss": held_out_loss} if held_out_loss is not None and np.isfinite(held_out_loss) else None
         try:
-            self._manager.save(step, args=items, metrics=metrics, force=True)
+            self._manager.save(step, args=items, force=True)
         except DISK_ERRORS as error:
             raise _unwritable(self._folder, error) from None
 
@@ -92,11 +84,24 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def wait(self) -> None:
-        """Blocks until the save under way is on disk."""
+        """Blocks until the save under way is on disk, and then deletes what is no longer to be kept."""
         try:
             self._manager.wait_until_finished()
+            steps = [step for step in self.steps() if step not in self._damaged]
+            losses = {step: loss for step in steps if (loss := self._held_out_loss(step)) is not None}
+            for step in steps[: -self._keep]:
+                if step != min(losses, key=losses.get, default=None):
+                    self._manager.delete(step)
         except DISK_ERRORS as error:
             raise _unwritable(self._folder, error) from None
+
+    def _held_out_loss(self, step: int) -> float | None:
+        """None where there was no evaluation, it was not finite, or the checkpoint cannot be read."""
+        try:
+            loss = json.loads((self._folder / str(step) / "facts" / "metadata").read_text())["held_out_loss"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return loss if isinstance(loss, float) and math.isfinite(loss) else None
 
     def restore(
         self,
@@ -181,6 +186,7 @@ class Checkpoints:
                 name, seen = jax.tree_util.keystr(path), f"{leaf.dtype}{list(leaf.shape)}"
                 raise ValueError(f"{name} is {seen}, the config makes it {wanted.dtype}{list(np.shape(wanted))}")
         recorded, found = facts.pop("checksums"), checksums(state)
+        del facts["held_out_loss"]
         wrong = sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
         if wrong:
             raise _Damaged(

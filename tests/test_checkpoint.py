@@ -147,6 +147,7 @@ def test_the_best_is_still_known_to_a_process_that_goes_on(tmp_path):
         checkpoints = Checkpoints(tmp_path / "c", keep=1)
         for step, loss in steps.items():
             checkpoints.save(step, tree(step), {}, held_out_loss=loss)
+        checkpoints.wait()
         checkpoints.close()
     assert sorted(os.listdir(tmp_path / "c")) == ["2", "5"]
 
