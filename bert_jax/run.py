@@ -64,6 +64,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         workdirs.same_vocabulary(saved, tokenizer)
         workdirs.same_store(saved, text.content_hash)
         workdirs.same_position(saved, batches.position(saved["step"])._asdict())
+        workdirs.not_beyond(saved, fit_config.num_train_steps)
 
     inputs = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
     hosts.only_first(lambda: workdirs.write_config(config, workdir, inputs | {"source": text.manifest["source"]}))

@@ -146,6 +146,17 @@ def same_position(facts: dict, position: dict) -> None:
         )
 
 
+def not_beyond(facts: dict, num_train_steps: int) -> None:
+    """Raises UserError where the checkpoint with these facts has more steps than are asked for."""
+    if facts["step"] > num_train_steps:
+        raise UserError(
+            "the run is already beyond train.num_train_steps",
+            got=f"train.num_train_steps={num_train_steps}, a checkpoint of step {facts['step']}",
+            expected=f"{facts['step']} or more",
+            fix="give more steps, or another --workdir to train fewer",
+        )
+
+
 def _read_json(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))

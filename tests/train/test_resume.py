@@ -150,6 +150,12 @@ def test_a_finished_run_trains_no_further_and_a_longer_one_continues(corpus, unb
     assert workdirs.finished(tmp_path, 14)["step"] == 14
 
 
+def test_fewer_steps_than_are_done_are_refused(corpus, unbroken, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "W")
+    with pytest.raises(UserError, match="already beyond train.num_train_steps"):
+        run.train(tiny.config(corpus, train__num_train_steps=6), tmp_path / "W", quiet=True)
+
+
 def test_what_the_checkpoint_says_is_what_it_holds(unbroken):
     trained = run.open_trained(unbroken)
     _, recorded = result_of(unbroken)
