@@ -130,9 +130,11 @@ class Checkpoints:
                 state, facts = self._read(step, like, accept)
             except UserError:
                 raise
-            except OSError as error:  # may pass: no reason to go back, and none to give the checkpoint up
-                raise UserError(f"checkpoint step {step} cannot be read", got=error, fix="try again, or check the disk") from None
             except Exception as error:  # orbax raises many kinds for what it cannot read; each means the same here
+                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                    # may pass: no reason to go back, and none to give the checkpoint up
+                    fix = "try again, or check the disk"
+                    raise UserError(f"checkpoint step {step} cannot be read", got=error, fix=fix) from None
                 failures.append(f"step {step}: {(str(error) or type(error).__name__).splitlines()[0][:200]}")
                 if isinstance(error, _Damaged):
                     self._damaged.add(step)

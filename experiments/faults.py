@@ -118,8 +118,12 @@ def damage_checkpoint(folder: Path, like, draw: random.Random) -> tuple[str, boo
         kind = f"{kind}: {path.name}"
     said: list[str] = []
     checkpoints = Checkpoints(folder, keep=len(steps))
-    found = checkpoints.restore(like, say=said.append)
-    checkpoints.close()
+    try:
+        found = checkpoints.restore(like, say=said.append)
+    except UserError:
+        return kind, False
+    finally:
+        checkpoints.close()
     named = len(said) == 1 and said[0].startswith(f"checkpoint step {steps[0]}: ")
     return kind, bool(named and found and found[0] == steps[1] and checksums(found[1]) == recorded)
 
