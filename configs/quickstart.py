@@ -57,7 +57,6 @@ def get_config(arg=None):
     config.model.hidden_dropout_prob = 0.0  # less than one pass over the text per pairing: nothing to overfit
     config.model.attention_probs_dropout_prob = 0.0
     config.model.initializer_range = 0.05  # 0.02 suits a width of 768; this narrow, attention would wake up later
-    config.model.unroll_layers = True
     config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
 
     config.objective = ConfigDict()

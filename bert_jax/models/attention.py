@@ -5,8 +5,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from bert_jax.models.layers import Dense
+from bert_jax.models.layers import ATTENTION_PRODUCTS, Dense, Dropout
 
 
 class SelfAttention(nn.Module):
@@ -22,8 +23,9 @@ class SelfAttention(nn.Module):
         k_BLHK = Dense(cfg, cfg.hidden_size, name="key")(x_BLD).reshape(split)
         v_BLHK = Dense(cfg, cfg.hidden_size, name="value")(x_BLD).reshape(split)
         probs_BHLL = probabilities(q_BLHK, k_BLHK, visible_B1LL)
-        probs_BHLL = nn.Dropout(cfg.attention_probs_dropout_prob, deterministic=not train)(probs_BHLL)
+        probs_BHLL = Dropout(cfg.attention_probs_dropout_prob)(probs_BHLL, train=train)
         mixed_BLHK = jnp.einsum("bhlm,bmhk->blhk", probs_BHLL.astype(cfg.dtype), v_BLHK)
+        mixed_BLHK = checkpoint_name(mixed_BLHK, ATTENTION_PRODUCTS)
         return Dense(cfg, cfg.hidden_size, name="output")(mixed_BLHK.reshape(x_BLD.shape))
 
 
@@ -40,4 +42,5 @@ def probabilities(q_BLHK, k_BLHK, visible_B1LL) -> jax.Array:
     scale = q_BLHK.shape[-1] ** -0.5
     scores_BHLL = jnp.einsum("blhk,bmhk->bhlm", q_BLHK, k_BLHK, preferred_element_type=jnp.float32) * scale
     lowest = jnp.finfo(jnp.float32).min
+    scores_BHLL = checkpoint_name(scores_BHLL, ATTENTION_PRODUCTS)
     return nn.softmax(jnp.where(visible_B1LL, scores_BHLL, lowest))

@@ -6,10 +6,21 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.layout import Layout, with_layout_constraint
 
-# "gelu" is the exact one, with erf; "gelu_new" is the tanh form of google-research/bert modeling.gelu.
+# Under these names the policies of remat (encoder.REMAT) know what to keep for the backward pass.
+WEIGHT_PRODUCTS, ATTENTION_PRODUCTS, DROPOUT_MASKS = "weight_products", "attention_products", "dropout_masks"
+
+
+def gelu(x):
+    """x times the normal distribution's cumulative function (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
+    return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))  # flax's has erfc, which XLA computes in two branches
+
+
+# "gelu" is the exact one; "gelu_new" is the tanh form of google-research/bert modeling.gelu.
 ACTIVATIONS = {
-    "gelu": partial(nn.gelu, approximate=False),
+    "gelu": gelu,
     "gelu_new": partial(nn.gelu, approximate=True),
     "relu": nn.relu,
 }
@@ -34,7 +45,28 @@ def contract(config, spec: str, a, b, *, preferred_element_type=None) -> jax.Arr
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _contract_mixed(spec: str, dtype: str, a, b) -> jax.Array:
-    return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+    inputs, result = spec.split("->")
+    (a_letters, a), (b_letters, b) = zip(inputs.split(","), (a.astype(dtype), b.astype(dtype)))
+    summed = "".join(letter for letter in a_letters if letter not in result)
+    if not a_letters.endswith(summed):
+        # XLA for CPUs (jaxlib 0.10.2) multiplies in bfloat16 only where what is summed over comes last in the first operand, in
+        # memory too; else in float32, at half the speed. A copy of the smaller operand costs a tenth of that.
+        if b.size < a.size:
+            a_letters, a, b_letters, b = b_letters, b, a_letters, a
+        order = "".join(letter for letter in a_letters if letter in result) + summed
+        a_letters, a = order, _row_major(_transpose(a, a_letters, order))
+    axes = [tuple(map(letters.index, summed)) for letters in (a_letters, b_letters)]
+    product = jax.lax.dot_general(a, b, (axes, ((), ())), preferred_element_type=jnp.float32)
+    kept = "".join(letter for letter in a_letters + b_letters if letter in result)
+    return _transpose(_row_major(product), kept, result)  # row-major, or XLA changes the operands round again
+
+
+def _transpose(x, letters: str, order: str):
+    return jnp.transpose(x, [letters.index(letter) for letter in order])
+
+
+def _row_major(x):
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
 def _contract_mixed_forward(spec: str, dtype: str, a, b):
@@ -65,8 +97,33 @@ class Dense(nn.Module):
         bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         dtype = self.config.dtype
         y_RO = contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO).astype(dtype)
+        y_RO = checkpoint_name(y_RO, WEIGHT_PRODUCTS)
         y_RO += bias_O.astype(dtype)[None, :]
         return y_RO.reshape(*x.shape[:-1], self.features)
+
+
+class Dropout(nn.Module):
+    """Each element 0 with probability `rate`, the others divided by 1 - rate; only in training, with a "dropout" rng.
+
+    Sixteen random bits decide on an element, so that `rate` stands to the nearest 1 / 65,536; the generator costs a CPU more
+    than the products of a small model, and jax would draw 64 bits for each.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        if not train or not self.rate:
+            return x
+        kept = checkpoint_name(random_16_bits(self.make_rng("dropout"), x.shape) >= round(self.rate * 2**16), DROPOUT_MASKS)
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+def random_16_bits(key, shape: tuple[int, ...]) -> jax.Array:
+    """uint32[shape], uniform below 65,536: the halves of half as many words."""
+    *rows, columns = shape
+    words = jax.random.bits(key, (*rows, -(-columns // 2)))
+    return jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :columns]
 
 
 class Embedding(nn.Module):

@@ -1,11 +1,11 @@
 """A class for a sentence or a pair of sentences, from the vector of [CLS] (BERT paper, section 4.1)."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.heads import ClassHead
+from bert_jax.models.layers import Dropout
 from bert_jax.objectives.losses import cross_entropy_sums
 from bert_jax.objectives.objective import Objective, Term
 
@@ -17,7 +17,7 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
     Params are {"encoder", "classifier"}; predict gives logits_BC.
     """
     encoder, head = Encoder(config), ClassHead(config, num_classes)
-    dropout = nn.Dropout(config.hidden_dropout_prob, deterministic=False)
+    dropout = Dropout(config.hidden_dropout_prob)
 
     def init(rng):
         encoder_rng, head_rng = jax.random.split(rng)
@@ -32,7 +32,7 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
         else:
             encoder_rng, head_rng = jax.random.split(rng)
             out = encoder.apply({"params": params["encoder"]}, *inputs, train=True, rngs={"dropout": encoder_rng})
-            pooled_BD = dropout.apply({}, out.pooled_BD, rngs={"dropout": head_rng})
+            pooled_BD = dropout.apply({}, out.pooled_BD, train=True, rngs={"dropout": head_rng})
         return head.apply({"params": params["classifier"]}, pooled_BD)
 
     def counts(batch):

@@ -17,9 +17,10 @@ def cross_entropy_sums(logits, labels, weights):
         the highest, the 1 / n that a random choice among them would score.
     """
     logits = logits.astype(jnp.float32)
-    picked = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    picked = jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1)  # a gather's gradient would scatter into [..., C] zeros
     losses = jax.nn.logsumexp(logits, axis=-1) - picked
     highest = logits.max(axis=-1)  # argmax is several times slower on CPUs, and calls equal logits all right or all wrong
-    sharing = jnp.sum(logits == highest[..., None], axis=-1)
+    sharing = jnp.sum(jnp.where(logits == highest[..., None], 1.0, 0.0), axis=-1)
     hits = jnp.where(picked == highest, 1.0, 0.0) / sharing
     return jnp.sum(losses * weights), jnp.sum(hits * weights)

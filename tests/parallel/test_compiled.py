@@ -1,11 +1,13 @@
 """What is compiled, counted: how often, how large, and which arrays it never makes."""
 
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from bert_jax.models.encoder import REMAT
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel import layout as layouts
 from bert_jax.parallel.layout import make_layout
@@ -13,6 +15,10 @@ from bert_jax.parallel.step import empty_window, init_state
 from tests.parallel.test_layouts import LENGTH, ROWS, SLOTS, objective, uneven_batch
 
 VOCAB = 101  # the size of nothing else
+
+
+def cpu_flags() -> str:
+    return Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 
 
 def lowered(model, **options):
@@ -57,6 +63,38 @@ def test_the_program_does_not_grow_with_depth_unless_unrolled():
     )
     assert shallow < deep < 1.03 * shallow
     assert unrolled > 1.3 * shallow
+
+
+def products(**model) -> int:
+    """How many products of matrices the traced step has, one loop's body counted once."""
+    return lowered(objective(**model)).as_text().count("stablehlo.dot_general")
+
+
+@pytest.mark.parametrize("matmul_dtype", ["float32", "bfloat16"])
+def test_no_product_is_computed_twice_unless_that_is_asked_for(matmul_dtype):
+    """A forward product has two in the backward pass; what `remat` computes anew is counted on top."""
+    none, elementwise, dots, full = (products(remat=remat, matmul_dtype=matmul_dtype) for remat in REMAT)
+    assert none == elementwise < dots < full
+
+
+def test_the_backward_pass_keeps_less_the_more_it_computes_anew():
+    wide = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 8}
+    sizes = [lowered(objective(remat=remat, **wide)).compile().memory_analysis().temp_size_in_bytes for remat in REMAT]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < 0.8 * sizes[0]
+
+
+@pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="this CPU does not multiply in bfloat16: XLA takes float32")
+def test_products_of_bfloat16_are_multiplied_in_bfloat16():
+    """Where XLA has no kernel for the order of axes in memory it takes float32, at half the speed, and says nothing."""
+    model = objective(matmul_dtype="bfloat16", hidden_size=64, intermediate_size=256, vocab_size=VOCAB)
+    text = lowered(model).compile().as_text()
+    in_float32 = ("bhlm", "ClassHead")  # attention stays in the dtype of activations; the head of two classes is too small
+    with_weights = [line for line in text.splitlines() if " dot(" in line and not any(name in line for name in in_float32)]
+    assert len(with_weights) == 3 * (6 + 3)  # of a layer six; the pooler, and two of the masked-LM head
+    kinds = dict(re.findall(r"(%[\w.-]+)(?: =|:) (\w+)\[", text))
+    operand_kinds = {kinds[name] for line in with_weights for name in re.search(r" dot\((%\S+), (%\S+)\)", line).groups()}
+    assert operand_kinds == {"bf16"}
 
 
 @pytest.mark.parametrize(("mode", "options"), [("jit", {}), ("jit", {"fsdp": 2, "tensor": 2}), ("pmap", {})])

@@ -92,6 +92,7 @@ def one_device():
         ("jit", 1, {"accumulate": 4}),
         ("jit", 8, {"fsdp": 2, "tensor": 2, "accumulate": 4}),
         ("pmap", 2, {"accumulate": 4}),
+        ("jit", 1, {"model": {"remat": "none"}}),
         ("jit", 1, {"model": {"remat": "full"}}),
         ("jit", 1, {"model": {"unroll_layers": True}}),
         ("jit", 8, {"fsdp": 8, "model": {"remat": "dots", "unroll_layers": True}}),
