@@ -121,6 +121,7 @@ def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config.model.intermediate_size = 4 * width
     config.model.hidden_act = "gelu"
     config.model.max_position_embeddings = 512
+    config.model.initializer_range = 0.02
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
     config.model.remat = (

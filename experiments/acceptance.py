@@ -18,10 +18,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from bert_jax import config as configs
 from bert_jax import run
 from bert_jax.config import write_json
 from bert_jax.errors import EXIT_USER_ERROR, UserError
 from bert_jax.parallel.step import init_state
+from bert_jax.train.watch import read_metrics
 from experiments import faults
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,22 @@ SMALL = {  # a run whose lives are short, over a vocabulary and a store made onc
     "train.save_every_steps": 5,
     "train.keep_checkpoints": 3,
 }
+LEARNING = {  # half an hour on two cores
+    "data.later_phases": "()",
+    "data.dupe_factor": 1,  # less than one pass over the text
+    "model.initializer_range": 0.04,  # 0.02 suits a width of 768
+    "model.hidden_dropout_prob": 0.0,
+    "model.attention_probs_dropout_prob": 0.0,
+    "model.matmul_dtype": "bfloat16",
+    "optim.learning_rate": 1e-3,
+    "optim.num_warmup_steps": 200,
+    "train.train_batch_size": 32,
+    "train.num_train_steps": 2000,
+    "train.log_every_steps": 50,
+    "train.eval_every_steps": 200,
+    "train.save_every_steps": 500,
+}
+SAME_STEPS, SAME_EVERY = 300, 50
 
 
 def quickstart(scratch: Path) -> dict:
@@ -101,9 +119,7 @@ def injected_faults(scratch: Path) -> dict:
 
 def own_text(scratch: Path) -> dict:
     """The README's three commands on 40 MB of Wikipedia in `<doc>` blocks, compressed with xz."""
-    if "BERT_JAX_DATA" not in os.environ:
-        raise UserError("BERT_JAX_DATA is not set", expected="the folder with text/wiki_en/shard-*.txt.xz")
-    pattern = Path(os.environ["BERT_JAX_DATA"]) / "text" / "wiki_en" / "shard-*.txt.xz"
+    pattern = _data() / "text" / "wiki_en" / "shard-*.txt.xz"
     figures = {}
     for verb in re.findall(
         r"^python -m bert_jax (vocab|prepare|train) .*runs/mine", (ROOT / "README.md").read_text(), re.MULTILINE
@@ -120,6 +136,45 @@ def own_text(scratch: Path) -> dict:
     }
 
 
+def learning(scratch: Path) -> dict:
+    """4 x 256 on Wikipedia and books with the released vocabulary of 30,522 pieces; the plot is kept beside the figures."""
+    figures = {}
+    for verb in ("prepare", "train"):
+        figures[f"seconds_{verb}"], _ = _timed(_learning(verb, scratch))
+    metrics = json.loads((scratch / "run" / "result.json").read_text())["metrics"]
+    shutil.copy(scratch / "run" / "report" / "loss.png", RESULTS / "learning.png")
+    return {
+        **figures,
+        **metrics,
+        "nats_below_unigram": metrics["unigram_loss"] - metrics["masked_lm_loss"],
+        "settings": LEARNING,
+        "curve": read_metrics(scratch / "run"),
+    }
+
+
+def beside_torch(scratch: Path) -> dict:
+    """Three hundred steps of the same model on the same real batches in torch: the losses at every fiftieth."""
+    from experiments.beside_torch import compare
+    from experiments.benchmarks.train_step import sizes
+
+    _timed(_learning("prepare", scratch))
+    config = configs.load("configs/bert.py:mini", _learning_settings())
+    batches, _ = run.open_batches(config, scratch / "run")
+    losses = compare(sizes("4x256"), [batches.batch(step) for step in range(SAME_STEPS)])
+    apart = {name: float(max(abs(a - b) for a, b in zip(curve, losses["torch_float32"]))) for name, curve in losses.items()}
+    kept = slice(SAME_EVERY - 1, None, SAME_EVERY)
+    reference = losses["torch_float32"][kept]
+    return {
+        "at_steps": list(range(1, SAME_STEPS + 1))[kept],
+        "losses": {name: curve[kept] for name, curve in losses.items()},
+        "largest_difference_there": {
+            name: max(abs(a - b) for a, b in zip(curve[kept], reference)) for name, curve in losses.items()
+        },
+        "largest_difference_of_all_steps": apart,
+        "first_losses": {name: curve[0] for name, curve in losses.items()},
+    }
+
+
 def tokenisers(scratch: Path) -> dict:
     """All of the test text through the four BERT vocabularies; the comparison is a test marked as heavy."""
     seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/text", "-s"])
@@ -132,12 +187,34 @@ PROOFS = {
     "many_kills": many_kills,
     "injected_faults": injected_faults,
     "own_text": own_text,
+    "learning": learning,
+    "beside_torch": beside_torch,
     "tokenisers": tokenisers,
 }
 
 
 def _train(workdir: Path) -> list[str]:
     return [sys.executable, "-m", "bert_jax", "train", "--config=configs/quickstart.py", f"--workdir={workdir}"]
+
+
+def _data() -> Path:
+    if "BERT_JAX_DATA" not in os.environ:
+        raise UserError("BERT_JAX_DATA is not set", expected="the folder with text/wiki_en/shard-*.txt.xz")
+    return Path(os.environ["BERT_JAX_DATA"])
+
+
+def _learning(verb: str, scratch: Path) -> list[str]:
+    command = [sys.executable, "-m", "bert_jax", verb, "--config=configs/bert.py:mini", f"--workdir={scratch / 'run'}"]
+    return [*command, *_learning_settings()]
+
+
+def _learning_settings() -> list[str]:
+    text, vocabulary = _data() / "text", _data() / "vocab" / "bert-base-uncased-vocab.txt"
+    files = {
+        "data.input_file": f"{text / 'wiki_en' / 'shard-*.txt.xz'},{text / 'books_en' / '*.xz'}",
+        "text.vocab_file": vocabulary,
+    }
+    return [f"--config.{key}={value}" for key, value in (files | LEARNING).items()]
 
 
 def _compared(scratch: Path) -> dict:

@@ -71,6 +71,23 @@ def torch_model(case: str):
     return transformers.BertForPreTraining(transformers.BertConfig(attn_implementation="sdpa", **sizes(case)))
 
 
+def torch_loss(model, batch: dict[str, np.ndarray]):
+    """Hugging Face's loss: the mean over masked places plus that over pairs."""
+    import torch
+
+    labels = np.full(batch["input_ids"].shape, -100)
+    rows, slots = np.nonzero(batch["masked_lm_weights"])
+    labels[rows, batch["masked_lm_positions"][rows, slots]] = batch["masked_lm_ids"][rows, slots]
+    names = {
+        "input_ids": "input_ids",
+        "attention_mask": "input_mask",
+        "token_type_ids": "segment_ids",
+        "next_sentence_label": "next_sentence_labels",
+    }
+    inputs = {theirs: torch.from_numpy(batch[ours].astype(np.int64)) for theirs, ours in names.items()}
+    return model(labels=torch.from_numpy(labels), **inputs).loss
+
+
 def torch_contender(case: str, dtype: str, weights: Path):
     """(loss without dropout, function that trains so many steps)."""
     import torch
@@ -80,17 +97,8 @@ def torch_contender(case: str, dtype: str, weights: Path):
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY, eps=1e-6, fused=True)
 
     def loss_of(batch):
-        labels = np.full((rows, LENGTH), -100)
-        np.put_along_axis(labels, batch["masked_lm_positions"].astype(np.int64), batch["masked_lm_ids"], axis=1)
-        long = {name: torch.from_numpy(array.astype(np.int64)) for name, array in batch.items() if array.dtype == np.int32}
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            return model(
-                input_ids=long["input_ids"],
-                attention_mask=long["input_mask"],
-                token_type_ids=long["segment_ids"],
-                labels=torch.from_numpy(labels),
-                next_sentence_label=long["next_sentence_labels"],
-            ).loss
+            return torch_loss(model, batch)
 
     def train(steps: int) -> None:
         model.train()
