@@ -154,8 +154,8 @@ def learning(scratch: Path) -> dict:
 
 def beside_torch(scratch: Path) -> dict:
     """Three hundred steps of the same model on the same real batches in torch: the losses at every fiftieth."""
-    from experiments.beside_torch import compare
     from experiments.benchmarks.train_step import sizes
+    from experiments.beside_torch import compare
 
     _timed(_learning("prepare", scratch))
     config = configs.load("configs/bert.py:mini", _learning_settings())
