@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.data import contiguous, keyed, packing, pairs
-from bert_jax.data.files import NpyWriter, disk_errors, new_file
+from bert_jax.data.files import NpyWriter, disk_errors, new_file, sha256_of, write_synced
 from bert_jax.data.store import Split, load_mapped
 
 PLAN_VERSION = 2
@@ -71,8 +71,9 @@ class PlanConfig:
 
 
 def build_plan(split: Split, config: PlanConfig, folder: str | Path) -> Plan:
-    """The plan for these settings, read from `folder` or built and kept there. Any number of processes may do so at once: each
-    writes files of its own, which then take the same names with the same content.
+    """The plan for these settings, read from `folder` or built and kept there; built anew where the files are not as they were
+    written. Any number of processes may do so at once: each writes files of its own, which then take the same names with the
+    same content.
 
     Raises:
         UserError: the disk refuses, or the row mode refuses a setting.
@@ -81,18 +82,28 @@ def build_plan(split: Split, config: PlanConfig, folder: str | Path) -> Plan:
     if not (mode.in_pairs or config.short_seq_prob):
         config = replace(config, seed=0, duplicate=0)  # nothing is drawn: one plan for all
     name = hashlib.sha256(repr((PLAN_VERSION, split.identity, config)).encode()).hexdigest()[:24]
-    stretches_path, offsets_path = (Path(folder) / f"{config.rows}-{name}-{part}.npy" for part in ("stretches", "rows"))
-    if not offsets_path.exists():
+    paths = stretches_path, offsets_path = [Path(folder) / f"{config.rows}-{name}-{part}.npy" for part in ("stretches", "rows")]
+    seal = Path(folder) / f"{config.rows}-{name}.sha256"
+    if not _is_whole(seal, paths):
         key = keyed.key_of(config.seed, "plan", config.duplicate)
         examples = mode.examples(split, config.max_seq_length, config.short_seq_prob, key)
         if config.max_examples_per_row > 1:
             rows = packing.packed(examples, config.max_seq_length, config.max_examples_per_row)
         else:
             rows = packing.one_by_one(examples)
-        # The block that is left first renames first: with the offsets in place both files are.
-        with disk_errors(offsets_path, "the row plan"), new_file(offsets_path) as offsets, new_file(stretches_path) as stretches:
-            _write(rows, stretches, offsets)
+        with disk_errors(offsets_path, "the row plan"):
+            with new_file(offsets_path) as offsets, new_file(stretches_path) as stretches:
+                _write(rows, stretches, offsets)
+                hashes = [sha256_of(path) for path in (stretches, offsets)]
+            with new_file(seal) as sealed:
+                write_synced(sealed, "\n".join(hashes).encode())
     return Plan(load_mapped(stretches_path), load_mapped(offsets_path))
+
+
+def _is_whole(seal: Path, paths: list[Path]) -> bool:
+    if not all(path.exists() for path in (seal, *paths)):
+        return False
+    return seal.read_bytes().decode(errors="replace").split() == [sha256_of(path) for path in paths]
 
 
 def _write(rows: Iterator[tuple[np.ndarray, np.ndarray]], stretches_path: Path, offsets_path: Path) -> None:

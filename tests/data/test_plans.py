@@ -15,7 +15,7 @@ def test_files_are_used_again_and_every_setting_makes_another_plan(tmp_path):
     first = build_plan(SPLIT, CONFIG, tmp_path)
     files = sorted(tmp_path.iterdir())
     again = build_plan(SPLIT, CONFIG, tmp_path)
-    assert sorted(tmp_path.iterdir()) == files and len(files) == 2
+    assert sorted(tmp_path.iterdir()) == files and len(files) == 3
     assert all(np.array_equal(one, other) for one, other in zip(first, again))
     for change in ({"duplicate": 1}, {"seed": 1}, {"max_seq_length": 20}, {"short_seq_prob": 1.0}, {"rows": "sop"}):
         assert not np.array_equal(build_plan(SPLIT, replace(CONFIG, **change), tmp_path).stretches, first.stretches)
@@ -26,7 +26,23 @@ def test_files_are_used_again_and_every_setting_makes_another_plan(tmp_path):
 def test_where_nothing_is_drawn_all_duplicates_share_one_plan(tmp_path):
     for duplicate in range(3):
         build_plan(SPLIT, replace(CONFIG, rows="doc_sentences", short_seq_prob=0.0, duplicate=duplicate), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("part", ["stretches.npy", "rows.npy", ".sha256"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+def test_a_plan_that_is_not_as_it_was_written_is_built_anew(part, damage, tmp_path):
+    build_plan(SPLIT, CONFIG, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (path,) = (path for path in tmp_path.iterdir() if path.name.endswith(part))
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "flip":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif damage == "cut":
+        path.write_bytes(content[:-8])
+    build_plan(SPLIT, CONFIG, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("most", [1, 3])
