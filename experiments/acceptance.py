@@ -7,7 +7,6 @@ python -m experiments.acceptance own_text           needs BERT_JAX_DATA
 
 import json
 import os
-import platform
 import random
 import re
 import shutil
@@ -20,14 +19,13 @@ from pathlib import Path
 
 from bert_jax import config as configs
 from bert_jax import run
-from bert_jax.config import write_json
 from bert_jax.errors import EXIT_USER_ERROR, UserError
 from bert_jax.parallel.step import init_state
 from bert_jax.train.watch import read_metrics
 from experiments import faults
+from experiments.benchmarks import measure
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "experiments" / "benchmarks" / "results"
 KILLS, MANY_KILLS, FAULTS = 5, 100, 1000
 SMALL = {  # a run whose lives are short, over a vocabulary and a store made once
     "model.hidden_size": 32,
@@ -142,7 +140,7 @@ def learning(scratch: Path) -> dict:
     for verb in ("prepare", "train"):
         figures[f"seconds_{verb}"], _ = _timed(_learning(verb, scratch))
     metrics = json.loads((scratch / "run" / "result.json").read_text())["metrics"]
-    shutil.copy(scratch / "run" / "report" / "loss.png", RESULTS / "learning.png")
+    shutil.copy(scratch / "run" / "report" / "loss.png", measure.RESULTS / "learning.png")
     return {
         **figures,
         **metrics,
@@ -255,9 +253,7 @@ def main(names: list[str]) -> int:
     for name in names or PROOFS:
         with tempfile.TemporaryDirectory() as scratch:
             figures = PROOFS[name](Path(scratch))
-        machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load_at_end": os.getloadavg()[0]}
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        write_json(RESULTS / f"{name}.json", {"figures": figures, "machine": machine, "date": time.strftime("%Y-%m-%d")})
+        measure.write(name, figures)
         print(f"{name}: {json.dumps(figures, indent=2)}")
     return 0
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from bert_jax.models.layers import ATTENTION_PRODUCTS, Dense, Dropout
+from bert_jax.models.layers import ATTENTION_PRODUCTS, Dense, Dropout, contract
 
 
 class SelfAttention(nn.Module):
@@ -22,10 +22,9 @@ class SelfAttention(nn.Module):
         q_BLHK = Dense(cfg, cfg.hidden_size, name="query")(x_BLD).reshape(split)
         k_BLHK = Dense(cfg, cfg.hidden_size, name="key")(x_BLD).reshape(split)
         v_BLHK = Dense(cfg, cfg.hidden_size, name="value")(x_BLD).reshape(split)
-        probs_BHLL = probabilities(q_BLHK, k_BLHK, visible_B1LL)
+        probs_BHLL = probabilities(cfg, q_BLHK, k_BLHK, visible_B1LL)
         probs_BHLL = Dropout(cfg.attention_probs_dropout_prob)(probs_BHLL, train=train)
-        mixed_BLHK = jnp.einsum("bhlm,bmhk->blhk", probs_BHLL.astype(cfg.dtype), v_BLHK)
-        mixed_BLHK = checkpoint_name(mixed_BLHK, ATTENTION_PRODUCTS)
+        mixed_BLHK = checkpoint_name(contract(cfg, "bhlm,bmhk->blhk", probs_BHLL, v_BLHK), ATTENTION_PRODUCTS)
         return Dense(cfg, cfg.hidden_size, name="output")(mixed_BLHK.reshape(x_BLD.shape))
 
 
@@ -37,10 +36,9 @@ def visible(input_mask_BL, sequence_ids_BL=None) -> jax.Array:
     return keys_B11L & (sequence_ids_BL[:, None, :, None] == sequence_ids_BL[:, None, None, :])
 
 
-def probabilities(q_BLHK, k_BLHK, visible_B1LL) -> jax.Array:
+def probabilities(config, q_BLHK, k_BLHK, visible_B1LL) -> jax.Array:
     """float32[B, H, L, L]: softmax(q k / sqrt(K)) over the visible keys; a query without any attends evenly, never NaN."""
     scale = q_BLHK.shape[-1] ** -0.5
-    scores_BHLL = jnp.einsum("blhk,bmhk->bhlm", q_BLHK, k_BLHK, preferred_element_type=jnp.float32) * scale
-    lowest = jnp.finfo(jnp.float32).min
-    scores_BHLL = checkpoint_name(scores_BHLL, ATTENTION_PRODUCTS)
-    return nn.softmax(jnp.where(visible_B1LL, scores_BHLL, lowest))
+    scores_BHLL = contract(config, "blhk,bmhk->bhlm", q_BLHK, k_BLHK, preferred_element_type=jnp.float32)
+    scores_BHLL = checkpoint_name(scores_BHLL, ATTENTION_PRODUCTS) * scale
+    return nn.softmax(jnp.where(visible_B1LL, scores_BHLL, jnp.finfo(jnp.float32).min))

@@ -37,9 +37,8 @@ class EncoderConfig:
 
     Attributes:
         dtype: of activations.
-        matmul_dtype: of the operands of the products with weights: "auto", as the activations; or bfloat16 beside float32
-            activations, for CPUs that multiply in bfloat16 and add up in float32. Attention stays in that of the activations:
-            XLA for CPUs (jaxlib 0.10.2) does not run one of its gradients with mixed types.
+        matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
+            for CPUs that multiply in bfloat16 and add up in float32.
         unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
             few layers, a compilation that grows with their number.
         remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT. "elementwise",

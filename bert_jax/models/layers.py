@@ -32,7 +32,7 @@ def weight_init(config):
 
 
 def contract(config, spec: str, a, b, *, preferred_element_type=None) -> jax.Array:
-    """einsum(spec, a, b), each letter of a and b being in the other or in the result; operands in config.matmul_dtype.
+    """einsum(spec, a, b), each letter of a and b being in the other, in the result or in both; operands in config.matmul_dtype.
 
     Where that is not the dtype of the activations the result is float32, and so are the gradients: their products too take
     operands in config.matmul_dtype and add up in float32.
@@ -47,18 +47,20 @@ def contract(config, spec: str, a, b, *, preferred_element_type=None) -> jax.Arr
 def _contract_mixed(spec: str, dtype: str, a, b) -> jax.Array:
     inputs, result = spec.split("->")
     (a_letters, a), (b_letters, b) = zip(inputs.split(","), (a.astype(dtype), b.astype(dtype)))
-    summed = "".join(letter for letter in a_letters if letter not in result)
-    if not a_letters.endswith(summed):
+    shared = [letter for letter in a_letters if letter in b_letters]
+    batch, summed = ["".join(x for x in shared if (x in result) == kept) for kept in (True, False)]
+    own = lambda letters: "".join(letter for letter in letters if letter not in shared)  # noqa: E731
+    if a_letters != batch + own(a_letters) + summed:
         # XLA for CPUs (jaxlib 0.10.2) multiplies in bfloat16 only where what is summed over comes last in the first operand, in
         # memory too; else in float32, at half the speed. A copy of the smaller operand costs a tenth of that.
         if b.size < a.size:
             a_letters, a, b_letters, b = b_letters, b, a_letters, a
-        order = "".join(letter for letter in a_letters if letter in result) + summed
+        order = batch + own(a_letters) + summed
         a_letters, a = order, _row_major(_transpose(a, a_letters, order))
-    axes = [tuple(map(letters.index, summed)) for letters in (a_letters, b_letters)]
-    product = jax.lax.dot_general(a, b, (axes, ((), ())), preferred_element_type=jnp.float32)
-    kept = "".join(letter for letter in a_letters + b_letters if letter in result)
-    return _transpose(_row_major(product), kept, result)  # row-major, or XLA changes the operands round again
+    axes = [[tuple(map(letters.index, of)) for letters in (a_letters, b_letters)] for of in (summed, batch)]
+    product = jax.lax.dot_general(a, b, axes, preferred_element_type=jnp.float32)
+    # Row-major, or XLA changes the operands round again.
+    return _transpose(_row_major(product), batch + own(a_letters) + own(b_letters), result)
 
 
 def _transpose(x, letters: str, order: str):

@@ -2,13 +2,11 @@
 
     python -m experiments.benchmarks.loader
 
-Writes results/loader.json. CPU time is that of this process; other load on the machine makes the wall time longer, and the
-load average is kept beside the figures.
+Writes results/loader.json. CPU time is that of this process; other load on the machine makes the wall time longer.
 """
 
-import os
-import platform
-import statistics
+import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_jax.config import write_json
+from bert_jax.command import exit_code
 from bert_jax.data.loader import Loader, LoaderConfig, Phase
 from bert_jax.data.masking import MaskRule
 from bert_jax.data.plans import MODES, PlanConfig, build_plan
 from bert_jax.data.store import Split
 from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece
+from experiments.benchmarks import measure
 
-RESULT = Path(__file__).parent / "results" / "loader.json"
 VOCABULARY = 30522
 REPEATS, BATCHES = 15, 8
 AT_128, AT_512 = Phase(0, 128, 20, 256), Phase(0, 512, 80, 256)
@@ -83,11 +81,8 @@ def speed(loader: Loader) -> dict:
     for repeat in range(1, 1 + REPEATS):
         seconds, tokens = timed(tokens_from, repeat * BATCHES)
         runs.append([tokens / seconds["cpu_seconds"] / 1e6, tokens / seconds["wall_seconds"] / 1e6])
-    cpu, wall = (sorted(column) for column in zip(*runs))
-    return {
-        "million_tokens_per_cpu_second": {"median": statistics.median(cpu), "lowest": cpu[0], "highest": cpu[-1]},
-        "million_tokens_per_wall_second": {"median": statistics.median(wall), "lowest": wall[0], "highest": wall[-1]},
-    }
+    cpu, wall = (measure.summarise(column)._asdict() for column in zip(*runs))
+    return {"million_tokens_per_cpu_second": cpu, "million_tokens_per_wall_second": wall}
 
 
 def rounded(figures):
@@ -96,8 +91,9 @@ def rounded(figures):
     return round(figures, 3) if isinstance(figures, float) else figures
 
 
-def main() -> None:
-    rng, tokenizer, before = np.random.default_rng(0), vocabulary(), os.getloadavg()[0]
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    rng, tokenizer = np.random.default_rng(0), vocabulary()
     figures: dict[str, dict] = {"speed": {}, "plans": {}, "seek": {}}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -115,17 +111,17 @@ def main() -> None:
             config = LoaderConfig((phase,), **{"short_seq_prob": 0.0, "dupe_factor": 10, "seed": 0} | settings)
             result = figures["speed"][name] = speed(Loader(many, tokenizer, config, folder / name))
             cpu = result["million_tokens_per_cpu_second"]
-            print(f"{name}: {cpu['median']:.1f}M tokens/s ({cpu['lowest']:.1f} to {cpu['highest']:.1f})", flush=True)
+            print(f"{name}: {cpu['median']:.1f}M tokens/s, spread {cpu['spread']:.0%}", flush=True)
         for built in ("plans not yet built", "plans there"):
             config = LoaderConfig((AT_128,), short_seq_prob=0.1, dupe_factor=10, seed=0)
             loader = Loader(many, tokenizer, config, folder / "seek")
             seconds, _ = timed(loader.batch, 1_000_000)
             figures["seek"][f"step 1,000,000 with 10 pairings, {built}"] = seconds
             print(f"seek, {built}: {seconds['wall_seconds']:.3f} s", flush=True)
-    machine = {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count()}
-    machine["load_average"] = {"before": before, "after": os.getloadavg()[0]}
-    write_json(RESULT, rounded({"figures": figures, "machine": machine, "date": time.strftime("%Y-%m-%d")}))
+    spread = max(case["million_tokens_per_cpu_second"]["spread"] for case in figures["speed"].values())
+    measure.write("loader", rounded(figures), spread=spread)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

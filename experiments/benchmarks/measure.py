@@ -45,8 +45,8 @@ def ratios(values: dict[str, list[float]], of: str, to: str) -> Measured:
     return summarise([a / b for a, b in zip(values[of], values[to])])
 
 
-def write(name: str, figures: dict, *, spread: float) -> None:
-    """Writes results/NAME.json.
+def write(name: str, figures: dict, *, spread: float = 0.0) -> None:
+    """Writes results/NAME.json; `spread` is the largest of the figures.
 
     Raises:
         UserError: the spread is over 10%: the machine was not quiet, and the figures are not worth keeping.

@@ -10,9 +10,6 @@ resident sets of the tree, seen every 0.1 s: pages that its processes share coun
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,12 +18,12 @@ from pathlib import Path
 
 import psutil
 
-from bert_jax.config import write_json
+from bert_jax.command import exit_code
 from bert_jax.data import sources
 from bert_jax.data.report import Report
+from experiments.benchmarks import measure
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULT = ROOT / "experiments" / "benchmarks" / "results" / "prepare.json"
 SECONDS_BETWEEN_LOOKS = 0.1
 ALTERED_WORDS = 16
 
@@ -46,7 +43,7 @@ def write_corpus(text: str, path: Path, megabytes: float) -> None:
             repetition += 1
 
 
-def measure(corpus: Path, vocab_file: str, workers: int, workdir: Path) -> dict:
+def prepare(corpus: Path, vocab_file: str, workers: int, workdir: Path) -> dict:
     """One `python -m bert_jax prepare` as a user starts it."""
     settings = {
         "text.vocab_file": vocab_file,
@@ -87,15 +84,10 @@ def measure(corpus: Path, vocab_file: str, workers: int, workdir: Path) -> dict:
 
 
 def summary(runs: list[dict]) -> dict:
-    """The median and the extremes of each value."""
-    return {name: {"median": statistics.median(values), "min": min(values), "max": max(values)} for name, values in columns(runs)}
+    return {name: measure.summarise([run[name] for run in runs])._asdict() for name in runs[0]}
 
 
-def columns(runs: list[dict]):
-    return [(name, [run[name] for run in runs]) for name in runs[0]]
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", required=True)
     parser.add_argument("--vocab_file", required=True)
@@ -110,12 +102,12 @@ def main() -> None:
             write_corpus(args.text, corpus, megabytes)
             for workers in map(int, args.workers.split(",")):
                 names = [Path(scratch) / f"{workers}-{repeat}" for repeat in range(args.repeats)]
-                figures.append(summary([measure(corpus, args.vocab_file, workers, name) for name in names]))
+                figures.append(summary([prepare(corpus, args.vocab_file, workers, name) for name in names]))
                 print(json.dumps({name: value["median"] for name, value in figures[-1].items()}, indent=2), flush=True)
-    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load_at_end": os.getloadavg()[0]}
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    write_json(RESULT, {"figures": figures, "repeats": args.repeats, "machine": machine, "date": time.strftime("%Y-%m-%d")})
+    spread = max(run["megabytes_per_cpu_second"]["spread"] for run in figures)
+    measure.write("prepare", {"runs": figures, "repeats": args.repeats}, spread=spread)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -1,7 +1,7 @@
 """The training step against Hugging Face's BertForPreTraining in torch, side by side on the same work.
 
     python -m experiments.benchmarks.train_step 4x256
-    python -m experiments.benchmarks.train_step 12x768
+    python -m experiments.benchmarks.train_step 12x768 --huge_pages
 
 The same weights, batches, dropout, optimiser (Adam with decoupled decay, gradient clipping) and threads for all. First the
 losses without dropout are compared: a race between different work is void. Then each contender, a process of its own, trains a
@@ -10,6 +10,7 @@ few steps in turn, round after round. Needs the parity extra.
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bert_jax.command import exit_code
 from experiments.benchmarks import measure
 
 # Layers x width -> rows of the batch, steps of a turn.
@@ -30,6 +32,7 @@ CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
     "torch float32": ("torch", "float32"),
     "torch bfloat16 autocast": ("torch", "bfloat16"),
 }
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-3}  # of the loss, relative
 
 
@@ -163,9 +166,10 @@ def serve(case: str, contender: str, weights: Path) -> None:
 class Process:
     """A contender at work in a process of its own."""
 
-    def __init__(self, case: str, contender: str, weights: Path):
+    def __init__(self, case: str, contender: str, weights: Path, huge_pages: bool):
         command = [sys.executable, "-m", __spec__.name, case, "--contender", contender, "--weights", str(weights)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = os.environ | (HUGE_PAGES if huge_pages else {})
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.loss = self._answer()["loss"]
         self.peak_bytes = 0
 
@@ -187,13 +191,13 @@ class Process:
         return json.loads(line)
 
 
-def race(case: str, rounds: int) -> dict:
+def race(case: str, rounds: int, huge_pages: bool) -> dict:
     """Tokens per second of each contender, our ratios to torch and the peak memory of each process."""
     _, _, rows, steps = CASES[case]
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.npz"
         np.savez(weights, **{name: tensor.detach().numpy() for name, tensor in torch_model(case).named_parameters()})
-        processes = {name: Process(case, name, weights) for name in CONTENDERS}
+        processes = {name: Process(case, name, weights, huge_pages) for name in CONTENDERS}
         reference = processes["torch float32"].loss
         for name, process in processes.items():
             tolerance = TOLERANCE[CONTENDERS[name][1]]
@@ -208,6 +212,7 @@ def race(case: str, rounds: int) -> dict:
     best_ours = max(("ours float32", "ours bfloat16 operands"), key=lambda name: summaries[name].median)
     return {
         "case": f"{case}, {rows} rows of {LENGTH} tokens, {PREDICTIONS} predictions, dropout {DROPOUT}",
+        "environment": HUGE_PAGES if huge_pages else {},
         "tokens_per_second": {name: round(summary.median) for name, summary in summaries.items()},
         "spread": {name: round(summary.spread, 3) for name, summary in summaries.items()},
         "ours_float32_to_torch_float32": round(measure.ratios(speeds, "ours float32", "torch float32").median, 2),
@@ -222,17 +227,19 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--huge_pages", action="store_true", help="for all contenders; else memory is as the system hands it out")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.contender:
         serve(args.case, args.contender, args.weights)
         return 0
-    figures = race(args.case, args.rounds)
+    figures = race(args.case, args.rounds, args.huge_pages)
     print(json.dumps(figures, indent=2))
-    measure.write(f"train_step_{args.case}", figures, spread=max(figures["spread"].values()))
+    name = f"train_step_{args.case}" + ("_huge_pages" if args.huge_pages else "")
+    measure.write(name, figures, spread=max(figures["spread"].values()))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

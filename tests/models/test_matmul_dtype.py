@@ -10,7 +10,7 @@ from bert_jax.models.encoder import EncoderConfig
 from bert_jax.models.layers import contract
 
 CONFIG = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-SPECS = ("ri,io->ro", "bpd,vd->bpv")
+SPECS = ("ri,io->ro", "bpd,vd->bpv", "blhk,bmhk->bhlm", "bhlm,bmhk->blhk")
 
 
 def operands(spec: str):
