@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from bert_jax.errors import UserError
-from bert_jax.optim.bert_adam import scale_by_uncorrected_adam
+from bert_jax.optim.adam import clip_by_global_norm, scale_by_adam
 from bert_jax.optim.paths import decays, depth_rates, stacked
 
 
@@ -38,7 +38,7 @@ def make_optimizer(
             "optim is out of range", got=f"clip {clip}, layer_decay {layer_decay}", expected="clip >= 0, layer_decay > 0"
         )
     return optax.chain(
-        *([optax.clip_by_global_norm(clip)] if clip else []),
+        *([clip_by_global_norm(clip)] if clip else []),
         OPTIMIZERS[name](b1, b2, eps, weight_decay),
         *([scale_by_depth(layer_decay)] if layer_decay != 1 else []),
         optax.scale_by_learning_rate(schedule),
@@ -47,12 +47,12 @@ def make_optimizer(
 
 def bert_adam(b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
     """google-research/bert optimization.py: Adam without bias correction, decay of the weights beside it."""
-    return optax.chain(scale_by_uncorrected_adam(b1, b2, eps), optax.add_decayed_weights(weight_decay, mask=decays))
+    return optax.chain(scale_by_adam(b1, b2, eps, corrected=False), optax.add_decayed_weights(weight_decay, mask=decays))
 
 
 def adamw(b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
     """Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2: bias-corrected moments, decay of the weights beside them."""
-    return optax.chain(optax.scale_by_adam(b1, b2, eps), optax.add_decayed_weights(weight_decay, mask=decays))
+    return optax.chain(scale_by_adam(b1, b2, eps, corrected=True), optax.add_decayed_weights(weight_decay, mask=decays))
 
 
 def lamb(b1: float, b2: float, eps: float, weight_decay: float) -> optax.GradientTransformation:
