@@ -122,7 +122,11 @@ def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> t
 
 
 def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
-    """Learns the vocabulary from the text and writes it, unless the file is there."""
+    """Learns the vocabulary from the text and writes it, unless the file is there.
+
+    Raises:
+        UserError: it is there, learned in this workdir, for another size.
+    """
     path = vocabulary_path(config, workdir)
     if not path.exists():
         workdirs.make_folder(path.parent)
@@ -134,6 +138,13 @@ def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = prin
         size, lower = config.text.vocab_size, config.text.do_lower_case
         learned = kinds.learn_vocabulary(config.text.kind, sentences, path, vocab_size=size, do_lower_case=lower)
         say(f"vocabulary of {learned.pieces:,} pieces from {report.describe()}")
+    elif not config.text.vocab_file and (learned := kinds.read_report(path)) and learned.asked != config.text.vocab_size:
+        raise UserError(
+            f"the vocabulary {path} was learned with another text.vocab_size",
+            got=config.text.vocab_size,
+            expected=learned.asked,
+            fix="ask for that size, or take another --workdir",
+        )
     return path
 
 

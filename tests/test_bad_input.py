@@ -118,6 +118,13 @@ def test_a_vocabulary_without_mask(fails, tmp_path, corpus):
     assert "[MASK]" in message and "v.txt" in message
 
 
+def test_another_size_than_that_of_the_vocabulary(fails, tmp_path, corpus):
+    arguments = tiny.arguments(corpus)
+    assert run_command("vocab", tmp_path / "W", *arguments) == 0
+    message = fails("train", *arguments, "--config.text.vocab_size=77")
+    assert "another text.vocab_size" in message and "got:      77" in message
+
+
 def test_a_vocabulary_that_does_not_match_the_store(fails, tmp_path, corpus):
     workdir = tmp_path / "W"
     assert run_command("vocab", workdir, *tiny.arguments(corpus)) == 0
