@@ -99,6 +99,7 @@ def _code_versions(segmenter: str) -> dict:
     """What else decides the arrays: our rules, and the tables and rules of what they rest on."""
     return {
         "prepare": PREPARE_VERSION,
+        "sentencepiece": metadata.version("sentencepiece"),
         "tokenizers": metadata.version("tokenizers"),
         "unicode": unicodedata.unidata_version,
         "segmenter": segment.version(segmenter),
