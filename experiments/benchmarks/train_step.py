@@ -24,7 +24,7 @@ from bert_jax.command import exit_code
 from experiments.benchmarks import measure
 
 # Layers x width -> rows of the batch, steps of a turn.
-CASES = {"4x256": (4, 256, 32, 6), "12x768": (12, 768, 16, 2)}
+CASES = {"4x256": (4, 256, 32, 8), "12x768": (12, 768, 16, 2)}
 LENGTH, PREDICTIONS, VOCABULARY, DROPOUT, RATE, DECAY = 128, 20, 30522, 0.1, 1e-4, 0.01
 CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
     "ours float32": ("jax", "float32"),
