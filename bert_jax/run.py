@@ -138,11 +138,11 @@ def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = prin
         size, lower = config.text.vocab_size, config.text.do_lower_case
         learned = kinds.learn_vocabulary(config.text.kind, sentences, path, vocab_size=size, do_lower_case=lower)
         say(f"vocabulary of {learned.pieces:,} pieces from {report.describe()}")
-    elif not config.text.vocab_file and (learned := kinds.read_report(path)) and learned.asked != config.text.vocab_size:
+    elif not config.text.vocab_file and (learned := kinds.read_report(path)) and learned.pieces_asked != config.text.vocab_size:
         raise UserError(
             f"the vocabulary {path} was learned with another text.vocab_size",
             got=config.text.vocab_size,
-            expected=learned.asked,
+            expected=learned.pieces_asked,
             fix="ask for that size, or take another --workdir",
         )
     return path

@@ -124,9 +124,7 @@ def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config.model.initializer_range = 0.02
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
-    config.model.remat = (
-        "elementwise"  # computed anew in the backward pass, the less memory the later: none, elementwise, dots, full
-    )
+    config.model.remat = "elementwise"  # computed anew in the backward pass: none, elementwise, dots, full; ever less memory
     config.model.matmul_dtype = "auto"  # auto: as dtype; bfloat16 beside float32 activations is faster on CPUs that have it
     config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
 

@@ -52,7 +52,7 @@ class VocabularyReport:
 
     kind: str
     content_hash: str
-    asked: int  # pieces; a small text gives fewer
+    pieces_asked: int  # a small text gives fewer
     pieces: int
     different_words: int  # in the table of counts at the end
     words_forgotten: int  # occurrences lost because the table was full
@@ -98,7 +98,7 @@ def learn_vocabulary(
     report = VocabularyReport(
         kind=kind,
         content_hash=tokenizer.content_hash,
-        asked=vocab_size,
+        pieces_asked=vocab_size,
         pieces=tokenizer.size,
         different_words=len(table.counts),
         words_forgotten=table.forgotten,

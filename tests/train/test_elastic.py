@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 import numpy as np
@@ -56,36 +58,33 @@ def assert_same_run(workdir, reference):
     np.testing.assert_allclose(*losses, rtol=1e-5)  # one row more, less or twice would show at once
 
 
-def start_two(corpus, workdir) -> list[subprocess.Popen]:
+@contextmanager
+def two_processes(corpus, workdir) -> Iterator[list[subprocess.Popen]]:
     shared = {"JAX_NUM_PROCESSES": "2", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}"}
-    return [start(corpus, workdir, 2, JAX_PROCESS_ID=str(index), **shared) for index in range(2)]
-
-
-def test_two_processes_train_to_the_end_together(corpus, unbroken, tmp_path):
-    both = start_two(corpus, tmp_path)
+    both = [start(corpus, workdir, 2, JAX_PROCESS_ID=str(index), **shared) for index in range(2)]
     try:
-        said = [one.communicate(timeout=300)[1] for one in both]
+        yield both
     finally:
         for one in both:
             one.kill()
             one.wait()
+
+
+def test_two_processes_train_to_the_end_together(corpus, unbroken, tmp_path):
+    with two_processes(corpus, tmp_path) as both:
+        said = [one.communicate(timeout=300)[1] for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     assert_same_run(tmp_path, unbroken)
     assert json.loads((tmp_path / "result.json").read_text())["step"] == 40
 
 
 def test_two_processes_are_stopped_together_and_one_goes_on(corpus, unbroken, tmp_path):
-    both = start_two(corpus, tmp_path)
-    try:
+    with two_processes(corpus, tmp_path) as both:
         deadline = time.monotonic() + 300
         while len(read_metrics(tmp_path)) < 3 and all(one.poll() is None for one in both) and time.monotonic() < deadline:
             time.sleep(0.01)
         both[1].send_signal(signal.SIGTERM)  # the second one hears it, and the first one saves
         said = [one.communicate(timeout=300)[1] for one in both]
-    finally:
-        for one in both:
-            one.kill()
-            one.wait()
     assert [one.returncode for one in both] == [42, 42], said
     stopped_at = read_metrics(tmp_path)[-1]["step"]
     assert 3 <= stopped_at < 40
