@@ -5,9 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
-from bert_jax.models.layers import ATTENTION_PRODUCTS, Dense, Dropout, contract
+from bert_jax.models.layers import ATTENTION_PRODUCTS, Dense, Dropout, contract, kept
 
 
 class SelfAttention(nn.Module):
@@ -24,7 +23,7 @@ class SelfAttention(nn.Module):
         v_BLHK = Dense(cfg, cfg.hidden_size, name="value")(x_BLD).reshape(split)
         probs_BHLL = probabilities(cfg, q_BLHK, k_BLHK, visible_B1LL)
         probs_BHLL = Dropout(cfg.attention_probs_dropout_prob)(probs_BHLL, train=train)
-        mixed_BLHK = checkpoint_name(contract(cfg, "bhlm,bmhk->blhk", probs_BHLL, v_BLHK), ATTENTION_PRODUCTS)
+        mixed_BLHK = kept(cfg, contract(cfg, "bhlm,bmhk->blhk", probs_BHLL, v_BLHK), ATTENTION_PRODUCTS)
         return Dense(cfg, cfg.hidden_size, name="output")(mixed_BLHK.reshape(x_BLD.shape))
 
 
@@ -40,5 +39,4 @@ def probabilities(config, q_BLHK, k_BLHK, visible_B1LL) -> jax.Array:
     """float32[B, H, L, L]: softmax(q k / sqrt(K)) over the visible keys; a query without any attends evenly, never NaN."""
     scale = q_BLHK.shape[-1] ** -0.5
     scores_BHLL = contract(config, "blhk,bmhk->bhlm", q_BLHK, k_BLHK, preferred_element_type=jnp.float32)
-    scores_BHLL = checkpoint_name(scores_BHLL, ATTENTION_PRODUCTS) * scale
-    return nn.softmax(jnp.where(visible_B1LL, scores_BHLL, jnp.finfo(jnp.float32).min))
+    return nn.softmax(jnp.where(visible_B1LL, scores_BHLL * scale, jnp.finfo(jnp.float32).min))

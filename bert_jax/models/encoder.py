@@ -38,11 +38,11 @@ class EncoderConfig:
     Attributes:
         dtype: of activations.
         matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
-            for CPUs that multiply in bfloat16 and add up in float32.
+            for CPUs that multiply in bfloat16 and add up in float32; what is kept for the backward pass is then bfloat16 too.
         unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
             few layers, a compilation that grows with their number.
         remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT. "elementwise",
-            all that is neither a product nor random, saves a third of the memory and on CPUs a tenth of the time.
+            all that is neither a product nor random, and the scores of attention, saves memory and on CPUs time.
     """
 
     vocab_size: int

@@ -87,6 +87,23 @@ def _contract_mixed_backward(spec: str, dtype: str, operands, gradient):
 _contract_mixed.defvjp(_contract_mixed_forward, _contract_mixed_backward)
 
 
+def kept(config, product, name: str) -> jax.Array:
+    """A product under the name by which remat keeps it; where operands are bfloat16 it is kept so too, in half the memory."""
+    if config.matmul_dtype in ("auto", config.dtype):
+        return checkpoint_name(product.astype(config.dtype), name)
+    return _keep_rounded(config.matmul_dtype, name, product)
+
+
+def _kept_rounded(dtype: str, name: str, x) -> jax.Array:
+    # As integers: XLA for CPUs cannot slice bfloat16, and would turn what all layers keep into float32 at once.
+    bits = jax.lax.bitcast_convert_type(x.astype(dtype), f"uint{8 * jnp.dtype(dtype).itemsize}")
+    return jax.lax.bitcast_convert_type(checkpoint_name(bits, name), dtype).astype(x.dtype)
+
+
+_keep_rounded = jax.custom_vjp(_kept_rounded, nondiff_argnums=(0, 1))
+_keep_rounded.defvjp(lambda *arguments: (_kept_rounded(*arguments), None), lambda dtype, name, _, gradient: (gradient,))
+
+
 class Dense(nn.Module):
     """x [..., I] to [..., features]: float32 weights, result in the dtype of the activations."""
 
@@ -97,10 +114,8 @@ class Dense(nn.Module):
     def __call__(self, x):
         kernel_IO = self.param("kernel", weight_init(self.config), (x.shape[-1], self.features), jnp.float32)
         bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        dtype = self.config.dtype
-        y_RO = contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO).astype(dtype)
-        y_RO = checkpoint_name(y_RO, WEIGHT_PRODUCTS)
-        y_RO += bias_O.astype(dtype)[None, :]
+        y_RO = kept(self.config, contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO), WEIGHT_PRODUCTS)
+        y_RO += bias_O.astype(self.config.dtype)[None, :]
         return y_RO.reshape(*x.shape[:-1], self.features)
 
 
