@@ -1,5 +1,6 @@
 """The small parts that every encoder and head is made of; each takes its sizes, dtype and initial spread from the config."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -52,8 +53,13 @@ def _contract_mixed(spec: str, dtype: str, a, b) -> jax.Array:
     own = lambda letters: "".join(letter for letter in letters if letter not in shared)  # noqa: E731
     if a_letters != batch + own(a_letters) + summed:
         # XLA for CPUs (jaxlib 0.10.2) multiplies in bfloat16 only where what is summed over comes last in the first operand, in
-        # memory too; else in float32, at half the speed. A copy of the smaller operand costs a tenth of that.
-        if b.size < a.size:
+        # memory too; else in float32, at half the speed. A copy costs a tenth of that, of an operand or of a result whose axes
+        # come out in another order: the less of it the better.
+        sizes = dict(zip(a_letters + b_letters, a.shape + b.shape))
+        made = math.prod(sizes[letter] for letter in result)
+        as_is = a.size + made * (batch + own(a_letters) + own(b_letters) != result)
+        swapped = b.size + made * (batch + own(b_letters) + own(a_letters) != result)
+        if swapped < as_is:
             a_letters, a, b_letters, b = b_letters, b, a_letters, a
         order = batch + own(a_letters) + summed
         a_letters, a = order, _row_major(_transpose(a, a_letters, order))

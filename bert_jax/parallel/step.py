@@ -110,22 +110,25 @@ def _update(objective, optimizer, state: State, gradients, sums, counts) -> Stat
     """The next state; where loss or gradient is not finite only `step`, `skipped` and the window's "skipped" move on."""
     grad_norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(objective.loss(sums, counts)) & jnp.isfinite(grad_norm)  # one inf or NaN makes the norm one
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+
+    def updated(params, opt_state):
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    # A branch, not a choice between arrays: for that XLA would copy the moments first, to have old and new at once.
+    params, opt_state = jax.lax.cond(finite, updated, lambda *same: same, state.params, state.opt_state)
     one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
     now = {"sums": sums, "counts": counts, "step": {"grad_norm": grad_norm, "skipped": zero, "steps": one}}
     nothing = jax.tree.map(jnp.zeros_like, now)
     nothing["step"]["skipped"] = one
-
-    def choose(new, old):
-        return jax.tree.map(lambda yes, no: jnp.where(finite, yes, no), new, old)
-
+    counted = jax.tree.map(lambda yes, no: jnp.where(finite, yes, no), now, nothing)
     return State(
         step=state.step + 1,
         updates=state.updates + finite,
         skipped=jnp.where(finite, 0, state.skipped + 1),
-        params=choose(optax.apply_updates(state.params, updates), state.params),
-        opt_state=choose(opt_state, state.opt_state),
-        window=jax.tree.map(jnp.add, state.window, choose(now, nothing)),
+        params=params,
+        opt_state=opt_state,
+        window=jax.tree.map(jnp.add, state.window, counted),
     )
 
 

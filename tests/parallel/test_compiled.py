@@ -93,6 +93,12 @@ def test_products_are_kept_in_the_dtype_of_their_operands():
     assert mixed < 0.8 * exact
 
 
+def test_an_update_needs_no_copy_of_parameters_or_moments():
+    text = lowered(objective(hidden_size=64, vocab_size=VOCAB)).compile().as_text()
+    assert "%state_opt_state" in text  # else they have other names, and none would be found
+    assert not re.findall(r"f32\[\d+,[\d,]+\]\S* copy\(%state_\S+", text)
+
+
 @pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="this CPU does not multiply in bfloat16: XLA takes float32")
 def test_products_of_bfloat16_are_multiplied_in_bfloat16():
     """Where XLA has no kernel for the order of axes in memory it takes float32, at half the speed, and says nothing."""
