@@ -1,7 +1,6 @@
 """The wiring: from a config to text, data, model, objective, optimiser and layout, and then to fit."""
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -308,7 +307,8 @@ def build_layout(config, objective, optimizer, rows: loader.LoaderConfig) -> Lay
         objective,
         optimizer,
         seed=config.seed,
-        batch_size=math.gcd(*(phase.batch_size for phase in rows.phases)),  # what divides over the devices in each phase
+        batch_size=rows.phases[0].batch_size,
+        later_batch_sizes=[phase.batch_size for phase in rows.phases[1:]],
         fsdp=config.parallel.fsdp,
         tensor=config.parallel.tensor,
         accumulate=config.train.accumulate,

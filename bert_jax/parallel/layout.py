@@ -1,6 +1,6 @@
 """Where state and batches live, and how the step is compiled for it: one global program (jit) or one per device (pmap)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -43,6 +43,7 @@ def make_layout(
     *,
     seed: int,
     batch_size: int,
+    later_batch_sizes: Sequence[int] = (),
     fsdp: int = 1,
     tensor: int = 1,
     accumulate: int = 1,
@@ -52,6 +53,7 @@ def make_layout(
     Args:
         mode: of LAYOUTS.
         batch_size: rows over all devices and micro-batches.
+        later_batch_sizes: the same, of later phases of one run.
         fsdp: over how many devices each parameter is spread, rows being split over them too; mode jit only.
         tensor: over how many devices each matrix product is split; mode jit only.
         accumulate: micro-batches, one after another, to each update.
@@ -68,11 +70,15 @@ def make_layout(
             got=f"parallel.fsdp={fsdp}, parallel.tensor={tensor}",
             expected="1 and 1, or parallel.mode=jit",
         )
-    _check_divides(devices, fsdp, tensor, batch_size, accumulate)
+    _check_devices(devices, fsdp, tensor, accumulate)
+    rows = {"train.train_batch_size": batch_size}
+    rows |= {f"data.later_phases[{number}]": size for number, size in enumerate(later_batch_sizes)}
+    for name, size in rows.items():
+        _check_divides(name, size, len(devices) // tensor, accumulate)
     return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
 
 
-def _check_divides(devices: list, fsdp: int, tensor: int, batch_size: int, accumulate: int) -> None:
+def _check_devices(devices: list, fsdp: int, tensor: int, accumulate: int) -> None:
     if min(fsdp, tensor, accumulate) < 1 or len(devices) % (fsdp * tensor):
         raise UserError(
             "the devices do not divide into parallel.fsdp times parallel.tensor",
@@ -86,13 +92,17 @@ def _check_divides(devices: list, fsdp: int, tensor: int, batch_size: int, accum
             got=f"{tensor}, with {len(devices) // hosts} devices on each host",
             expected="a divisor of the devices of a host",
         )
-    parts = len(devices) // tensor * accumulate
+
+
+def _check_divides(name: str, batch_size: int, split: int, accumulate: int) -> None:
+    """split: over how many devices the rows are spread."""
+    parts = split * accumulate
     if batch_size % parts:
         below = batch_size // parts * parts
         cut = f" in {accumulate} micro-batches" if accumulate > 1 else ""
         raise UserError(
-            "train.train_batch_size does not divide over the devices",
-            got=f"{batch_size} rows on {len(devices) // tensor} devices{cut}",
+            f"{name} does not divide over the devices",
+            got=f"{batch_size} rows on {split} devices{cut}",
             expected=" or ".join(str(size) for size in (below, below + parts) if size),
         )
 

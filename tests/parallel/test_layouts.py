@@ -184,6 +184,8 @@ def refused(**options) -> str:
 
 def test_what_does_not_divide_names_what_does():
     assert "12 rows on 8 devices" in refused(batch_size=12) and "8 or 16" in refused(batch_size=12)
+    later = refused(later_batch_sizes=[8, 12])
+    assert "data.later_phases[1] does not divide" in later and "12 rows on 8 devices" in later
     assert "16 rows on 4 devices in 3 micro-batches" in refused(tensor=2, accumulate=3)
     assert "12 or 24" in refused(tensor=2, accumulate=3)
     assert "parallel.fsdp=3" in refused(fsdp=3)
