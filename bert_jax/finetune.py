@@ -55,6 +55,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         config, workdir, {"vocabulary": trained.tokenizer.content_hash, "pretrained": str(config.init_checkpoint)}
     )
     say(f"{config.task}: {len(train_examples):,} training and {len(dev_examples):,} dev examples, {steps:,} steps")
+    say(f"pretrained: encoder; drawn from the seed: {', '.join(drawn_anew(objective, trained.params))}")
     ended = fit(
         objective,
         optimizer,
@@ -111,8 +112,15 @@ def _data_folder(config) -> Path:
 
 def build_objective(config, trained: run.Trained) -> Objective:
     """The pretrained encoder's sizes with the dropout of fine-tuning, and a new layer for the classes of the task."""
-    options = {**trained.config.model, **config.model}
+    options = {**trained.config.model, **config.model, "pooler": True}
     return classify(run.encoder_config(options, trained.tokenizer.size), len(glue.task(config.task).labels))
+
+
+def drawn_anew(objective: Objective, pretrained: dict) -> list[str]:
+    """The parts of the new model that its pretrained encoder does not bring along."""
+    wanted = jax.eval_shape(objective.init, jax.random.key(0))
+    of_encoder = [f"encoder/{part}" for part in wanted["encoder"] if part not in pretrained["encoder"]]
+    return sorted([*of_encoder, *(part for part in wanted if part != "encoder")])
 
 
 def _fit_config(config, num_examples: int) -> FitConfig:

@@ -235,11 +235,12 @@ def loader_config(config) -> loader.LoaderConfig:
     if data.num_eval_rows < 1:
         raise UserError("data.num_eval_rows is out of range", got=data.num_eval_rows, expected="at least 1")
     phases = _phases(config)
-    longest, positions = max(phase.max_seq_length for phase in phases), config.model.max_position_embeddings
+    longest = max(phase.max_seq_length for phase in phases)
+    positions = encoder_config(dict(config.model), vocab_size=1).longest_row
     if longest > positions:
         raise UserError(
             "data.max_seq_length is longer than the positions of the encoder",
-            got=f"{longest}, with model.max_position_embeddings={positions}",
+            got=f"{longest}, with model.max_position_embeddings={config.model.max_position_embeddings}",
             expected=f"at most {positions}, in data.later_phases too",
         )
     rows = loader.LoaderConfig(

@@ -26,6 +26,7 @@ ROWS = (
     "d2l",
 )
 PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
+PRETRAINING += [f"roberta.py:{row}" for row in ("tiny", "base", "large")]
 
 
 def load(name: str, *overrides: str):
@@ -37,7 +38,7 @@ def test_every_config_file_is_tested_here():
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l"])
+@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "roberta.py:tiny"])
 def test_one_step_is_trained_and_every_key_read(name, tmp_path):
     config = load(name)
     small = {
@@ -46,10 +47,13 @@ def test_one_step_is_trained_and_every_key_read(name, tmp_path):
         if key not in ("model.num_attention_heads", "model.hidden_size", "train.num_train_steps", "train.train_batch_size")
     } | {
         "model.hidden_size": 2 * config.model.num_attention_heads,
+        "model.max_position_embeddings": 24 + config.model.get("position_offset", 0),
         "train.num_train_steps": 1,
         "train.train_batch_size": 8,
         "data.input_file": tiny.write_corpus(tmp_path / "text.txt"),
     }
+    if config.text.kind == "bytelevel":
+        small["text.vocab_size"] = 300  # bytes alone are 256
     recorder = configs.Recorder(load(name, *(f"{key}={value}" for key, value in small.items())))
     assert run.train(recorder, tmp_path / "W", quiet=True)
     assert workdirs.finished(tmp_path / "W")["step"] == 1

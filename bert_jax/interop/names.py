@@ -1,12 +1,12 @@
-"""One table between our parameter paths and the names of Hugging Face's BertForPreTraining."""
+"""Tables between our parameter paths and the names in Hugging Face's models with pretraining heads."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-# Our path -> their name. "{}" in their name is the number of the layer; ours stacks the layers along a first axis.
-# A name that ends in .weight under a Dense is stored transposed there (torch keeps [out, in]).
-NAMES = {
+# Of BertForPreTraining: our path -> their name. "{}" in their name is the number of the layer; ours stacks the layers along a
+# first axis. A name that ends in .weight under a Dense is stored transposed there (torch keeps [out, in]).
+BERT = {
     "encoder/embeddings/word/embedding": "bert.embeddings.word_embeddings.weight",
     "encoder/embeddings/position/embedding": "bert.embeddings.position_embeddings.weight",
     "encoder/embeddings/segment/embedding": "bert.embeddings.token_type_embeddings.weight",
@@ -25,22 +25,29 @@ NAMES = {
     "masked_lm/bias": "cls.predictions.bias",
     "next_sentence/dense": "cls.seq_relationship",
 }
+# Of RobertaForMaskedLM: the same encoder, another head.
+ROBERTA = {ours: theirs.replace("bert.", "roberta.", 1) for ours, theirs in BERT.items() if theirs.startswith("bert.")} | {
+    "masked_lm/dense": "lm_head.dense",
+    "masked_lm/norm": "lm_head.layer_norm",
+    "masked_lm/bias": "lm_head.bias",
+}
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight"}  # the last word of a path under a Dense or a LayerNorm
 
 
-def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict) -> dict:
-    """Params in the structure of `like`, with the values of a state dict of BertForPreTraining.
+def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict, names: dict[str, str] = BERT) -> dict:
+    """Params in the structure of `like`, with the values of a state dict.
 
     Args:
         tensors: name -> array.
         like: nested params whose shapes are those wanted.
+        names: BERT or ROBERTA.
 
     Raises:
         KeyError: a name is missing. ValueError: a shape differs; both are named.
     """
 
     def value(path: str, ours):
-        name, transposed = _their_name(path)
+        name, transposed = _their_name(path, names)
         one = lambda n: np.asarray(tensors[n]).T if transposed else np.asarray(tensors[n])  # noqa: E731
         array = np.stack([one(name.format(layer)) for layer in range(ours.shape[0])]) if "{}" in name else one(name)
         if array.shape != ours.shape:
@@ -55,8 +62,8 @@ def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict) -> dict:
     return convert(like, "")
 
 
-def _their_name(path: str) -> tuple[str, bool]:
-    if path in NAMES:
-        return NAMES[path], False
+def _their_name(path: str, names: dict[str, str]) -> tuple[str, bool]:
+    if path in names:
+        return names[path], False
     parent, _, leaf = path.rpartition("/")
-    return f"{NAMES[parent]}.{LEAVES[leaf]}", leaf == "kernel"
+    return f"{names[parent]}.{LEAVES[leaf]}", leaf == "kernel"

@@ -1,4 +1,5 @@
-"""The BERT encoder (Devlin et al. 2019, arXiv 1810.04805; released code google-research/bert modeling.py)."""
+"""The encoder of BERT (Devlin et al. 2019, arXiv 1810.04805; released code google-research/bert modeling.py) and of RoBERTa (Liu
+et al. 2019, arXiv 1907.11692; released code facebookresearch/fairseq models/roberta)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,10 @@ class EncoderConfig:
     """Sizes and rates under the names of the released bert_config.json; weights are float32 always.
 
     Attributes:
+        type_vocab_size: kinds of segments; with 1, as in RoBERTa, segment numbers make no difference.
+        position_offset: the row of the position table at which a row of the batch begins; RoBERTa's is 2, because fairseq counts
+            places from after the number of [PAD], and the table has that many rows more.
+        pooler: whether there is a vector of the whole row, which only heads for a row or a pair need.
         dtype: of activations.
         matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
             for CPUs that multiply in bfloat16 and add up in float32; what is kept for the backward pass is then bfloat16 too.
@@ -55,6 +60,8 @@ class EncoderConfig:
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
+    position_offset: int = 0
+    pooler: bool = True
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
@@ -76,10 +83,14 @@ class EncoderConfig:
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
 
+    @property
+    def longest_row(self) -> int:
+        return self.max_position_embeddings - self.position_offset
+
 
 class EncoderOutput(NamedTuple):
     hidden_BLD: jax.Array
-    pooled_BD: jax.Array  # [B, E, D] where cls_positions are given
+    pooled_BD: jax.Array | None  # [B, E, D] where cls_positions are given; None without config.pooler
     word_table_VD: jax.Array  # for the output layer that shares it
 
 
@@ -95,10 +106,11 @@ class Embeddings(nn.Module):
         position = Embedding(cfg, cfg.max_position_embeddings, name="position")
         segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
         if position_ids_BL is None:
-            place_BLD = position.table()[None, : input_ids_BL.shape[1]].astype(cfg.dtype)
+            place_BLD = position.table()[None, cfg.position_offset :][:, : input_ids_BL.shape[1]].astype(cfg.dtype)
         else:
-            place_BLD = position(position_ids_BL)
-        sum_BLD = word(input_ids_BL) + place_BLD + segment(segment_ids_BL)
+            place_BLD = position(position_ids_BL + cfg.position_offset)
+        known_BL = jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1)
+        sum_BLD = word(input_ids_BL) + place_BLD + segment(known_BL)
         x_BLD = LayerNorm(cfg, name="norm")(sum_BLD)
         return Dropout(cfg.hidden_dropout_prob)(x_BLD, train=train), word.table()
 
@@ -143,11 +155,11 @@ class Encoder(nn.Module):
         """Arguments are int32 arrays of bert_jax/batch.py, the last three for packed rows; needs a "dropout" rng when train is
         true."""
         cfg = self.config
-        if input_ids_BL.shape[1] > cfg.max_position_embeddings:
+        if input_ids_BL.shape[1] > cfg.longest_row:
             raise UserError(
                 "a sequence is longer than the positions of the encoder",
-                got=f"{input_ids_BL.shape[1]} tokens, model.max_position_embeddings={cfg.max_position_embeddings}",
-                expected="data.max_seq_length <= model.max_position_embeddings",
+                got=f"{input_ids_BL.shape[1]} tokens for {cfg.longest_row} positions",
+                expected="data.max_seq_length <= model.max_position_embeddings - model.position_offset",
             )
         x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, position_ids_BL, train=train)
         block = Block
@@ -162,6 +174,8 @@ class Encoder(nn.Module):
             unroll=cfg.num_hidden_layers if cfg.unroll_layers else 1,
         )
         hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
+        if not cfg.pooler:
+            return EncoderOutput(hidden_BLD, None, word_table_VD)
         if cls_positions_BE is None:
             first_BD = hidden_BLD[:, 0]
         else:

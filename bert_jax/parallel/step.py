@@ -28,8 +28,9 @@ class State(NamedTuple):
 
 
 def init_state(objective, optimizer, seed: int, pretrained: dict | None = None) -> State:
-    """Parameters drawn from the seed, but for those given in `pretrained` under their top names: {"encoder": ...}."""
-    params = jax.jit(objective.init)(jax.random.key(seed)) | (pretrained or {})
+    """Parameters drawn from the seed, but for those given in `pretrained`: {"encoder": {"layers": ..., ...}}."""
+    params = jax.jit(objective.init)(jax.random.key(seed))
+    params |= {name: params[name] | given for name, given in (pretrained or {}).items()}
     step, updates, skipped = (jnp.zeros((), jnp.int32) for _ in range(3))  # a buffer each: train_step uses them all up
     return State(step, updates, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective))
 
