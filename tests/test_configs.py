@@ -27,6 +27,7 @@ ROWS = (
 )
 PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
 PRETRAINING += [f"roberta.py:{row}" for row in ("tiny", "base", "large")]
+PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 
 
 def load(name: str, *overrides: str):
@@ -38,7 +39,7 @@ def test_every_config_file_is_tested_here():
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "roberta.py:tiny"])
+@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "roberta.py:tiny", "albert.py:tiny"])
 def test_one_step_is_trained_and_every_key_read(name, tmp_path):
     config = load(name)
     small = {

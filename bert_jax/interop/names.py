@@ -31,6 +31,27 @@ ROBERTA = {ours: theirs.replace("bert.", "roberta.", 1) for ours, theirs in BERT
     "masked_lm/norm": "lm_head.layer_norm",
     "masked_lm/bias": "lm_head.bias",
 }
+# Of AlbertForPreTraining; "{}" is the number of the group.
+ALBERT = {
+    "encoder/embeddings/word/embedding": "albert.embeddings.word_embeddings.weight",
+    "encoder/embeddings/position/embedding": "albert.embeddings.position_embeddings.weight",
+    "encoder/embeddings/segment/embedding": "albert.embeddings.token_type_embeddings.weight",
+    "encoder/embeddings/norm": "albert.embeddings.LayerNorm",
+    "encoder/embeddings/projection": "albert.encoder.embedding_hidden_mapping_in",
+    "encoder/layers/block/attention/query": "albert.encoder.albert_layer_groups.{}.albert_layers.0.attention.query",
+    "encoder/layers/block/attention/key": "albert.encoder.albert_layer_groups.{}.albert_layers.0.attention.key",
+    "encoder/layers/block/attention/value": "albert.encoder.albert_layer_groups.{}.albert_layers.0.attention.value",
+    "encoder/layers/block/attention/output": "albert.encoder.albert_layer_groups.{}.albert_layers.0.attention.dense",
+    "encoder/layers/block/attention_norm": "albert.encoder.albert_layer_groups.{}.albert_layers.0.attention.LayerNorm",
+    "encoder/layers/block/intermediate": "albert.encoder.albert_layer_groups.{}.albert_layers.0.ffn",
+    "encoder/layers/block/output": "albert.encoder.albert_layer_groups.{}.albert_layers.0.ffn_output",
+    "encoder/layers/block/output_norm": "albert.encoder.albert_layer_groups.{}.albert_layers.0.full_layer_layer_norm",
+    "encoder/pooler": "albert.pooler",
+    "masked_lm/dense": "predictions.dense",
+    "masked_lm/norm": "predictions.LayerNorm",
+    "masked_lm/bias": "predictions.bias",
+    "next_sentence/dense": "sop_classifier.classifier",
+}
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight"}  # the last word of a path under a Dense or a LayerNorm
 
 
@@ -40,7 +61,7 @@ def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict, names: dict[
     Args:
         tensors: name -> array.
         like: nested params whose shapes are those wanted.
-        names: BERT or ROBERTA.
+        names: BERT, ROBERTA or ALBERT.
 
     Raises:
         KeyError: a name is missing. ValueError: a shape differs; both are named.

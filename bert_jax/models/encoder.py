@@ -1,5 +1,6 @@
-"""The encoder of BERT (Devlin et al. 2019, arXiv 1810.04805; released code google-research/bert modeling.py) and of RoBERTa (Liu
-et al. 2019, arXiv 1907.11692; released code facebookresearch/fairseq models/roberta)."""
+"""The encoder of BERT (Devlin et al. 2019, arXiv 1810.04805; released code google-research/bert modeling.py), of RoBERTa (Liu et
+al. 2019, arXiv 1907.11692; facebookresearch/fairseq models/roberta) and of ALBERT (Lan et al. 2020, arXiv 1909.11942;
+google-research/albert modeling.py)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,10 @@ class EncoderConfig:
     """Sizes and rates under the names of the released bert_config.json; weights are float32 always.
 
     Attributes:
+        embedding_size: width of the tables; where it is not hidden_size a product widens their sum (ALBERT, section 3.1). 0: as
+            hidden_size.
+        num_hidden_groups: so many groups of consecutive layers, each group with one set of weights (ALBERT: 1). 0: every layer
+            has weights of its own.
         type_vocab_size: kinds of segments; with 1, as in RoBERTa, segment numbers make no difference.
         position_offset: the row of the position table at which a row of the batch begins; RoBERTa's is 2, because fairseq counts
             places from after the number of [PAD], and the table has that many rows more.
@@ -60,6 +65,8 @@ class EncoderConfig:
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
+    embedding_size: int = 0
+    num_hidden_groups: int = 0
     position_offset: int = 0
     pooler: bool = True
     initializer_range: float = 0.02
@@ -76,12 +83,22 @@ class EncoderConfig:
                 got=f"{self.hidden_size} and {self.num_attention_heads}",
                 expected=f"a multiple of {self.num_attention_heads}",
             )
+        if self.num_hidden_groups and self.num_hidden_layers % self.num_hidden_groups:
+            raise UserError(
+                "model.num_hidden_layers does not divide into model.num_hidden_groups",
+                got=f"{self.num_hidden_layers} and {self.num_hidden_groups}",
+                expected=f"a multiple of {self.num_hidden_groups}",
+            )
         if self.hidden_act not in ACTIVATIONS:
             raise UserError("model.hidden_act is unknown", got=self.hidden_act, expected=" or ".join(ACTIVATIONS))
         if self.matmul_dtype not in ("auto", "float32", "bfloat16"):
             raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
+
+    @property
+    def table_width(self) -> int:
+        return self.embedding_size or self.hidden_size
 
     @property
     def longest_row(self) -> int:
@@ -112,7 +129,10 @@ class Embeddings(nn.Module):
         known_BL = jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1)
         sum_BLD = word(input_ids_BL) + place_BLD + segment(known_BL)
         x_BLD = LayerNorm(cfg, name="norm")(sum_BLD)
-        return Dropout(cfg.hidden_dropout_prob)(x_BLD, train=train), word.table()
+        x_BLD = Dropout(cfg.hidden_dropout_prob)(x_BLD, train=train)
+        if cfg.table_width != cfg.hidden_size:
+            x_BLD = Dense(cfg, cfg.hidden_size, name="projection")(x_BLD)
+        return x_BLD, word.table()
 
 
 class Block(nn.Module):
@@ -131,11 +151,42 @@ class Block(nn.Module):
         return LayerNorm(cfg, name="output_norm")(x_BLD + dropout(outer_BLD)), None
 
 
+class Group(nn.Module):
+    """Layers that share their weights."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, x_BLD, visible_B1LL, train: bool):
+        cfg = self.config
+        shared = _repeated(_block(cfg), cfg.num_hidden_layers // cfg.num_hidden_groups, cfg.unroll_layers, shared=True)
+        return shared(cfg, name="block")(x_BLD, visible_B1LL, train)
+
+
+def _block(config: EncoderConfig) -> type[nn.Module]:
+    if config.remat == "none":
+        return Block
+    # The loop already keeps XLA from merging the two computations.
+    return nn.remat(Block, policy=REMAT[config.remat], prevent_cse=config.unroll_layers, static_argnums=(3,))
+
+
+def _repeated(module: type[nn.Module], times: int, unroll: bool, *, shared: bool = False) -> type[nn.Module]:
+    return nn.scan(
+        module,
+        variable_axes={} if shared else {"params": 0},
+        variable_broadcast="params" if shared else False,
+        split_rngs={"params": not shared, "dropout": True},
+        in_axes=(nn.broadcast, nn.broadcast),
+        length=times,
+        unroll=times if unroll else 1,
+    )
+
+
 class Encoder(nn.Module):
     """Ids to vectors.
 
-    The layers are scanned: each parameter under "layers" carries a leading layer axis N, so that compile time does not grow
-    with depth.
+    The layers are scanned: each parameter under "layers" carries a leading axis N, of layers or of groups of them, so that
+    compile time does not grow with depth.
     """
 
     config: EncoderConfig
@@ -162,17 +213,10 @@ class Encoder(nn.Module):
                 expected="data.max_seq_length <= model.max_position_embeddings - model.position_offset",
             )
         x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, position_ids_BL, train=train)
-        block = Block
-        if cfg.remat != "none":  # the loop already keeps XLA from merging the two computations
-            block = nn.remat(Block, policy=REMAT[cfg.remat], prevent_cse=cfg.unroll_layers, static_argnums=(3,))
-        layers = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
-            length=cfg.num_hidden_layers,
-            unroll=cfg.num_hidden_layers if cfg.unroll_layers else 1,
-        )
+        if cfg.num_hidden_groups:
+            layers = _repeated(Group, cfg.num_hidden_groups, cfg.unroll_layers)
+        else:
+            layers = _repeated(_block(cfg), cfg.num_hidden_layers, cfg.unroll_layers)
         hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
         if not cfg.pooler:
             return EncoderOutput(hidden_BLD, None, word_table_VD)

@@ -22,7 +22,7 @@ class MaskedLMHead(nn.Module):
         """float32[B, P, V]."""
         cfg = self.config
         picked_BPD = jnp.take_along_axis(hidden_BLD, positions_BP[:, :, None], axis=1)
-        x_BPD = LayerNorm(cfg, name="norm")(ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.hidden_size, name="dense")(picked_BPD)))
+        x_BPD = LayerNorm(cfg, name="norm")(ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.table_width, name="dense")(picked_BPD)))
         bias_V = self.param("bias", nn.initializers.zeros, (word_table_VD.shape[0],), jnp.float32)
         logits_BPV = contract(cfg, "bpd,vd->bpv", x_BPD, word_table_VD, preferred_element_type=jnp.float32)
         return logits_BPV + bias_V[None, None, :]

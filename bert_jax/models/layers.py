@@ -150,13 +150,13 @@ def random_16_bits(key, shape: tuple[int, ...]) -> jax.Array:
 
 
 class Embedding(nn.Module):
-    """A table float32[num, D]; called with integers of any shape, gives their rows in the dtype of the activations."""
+    """A table float32[num, table_width]; called with integers of any shape, gives their rows in the dtype of the activations."""
 
     config: Any
     num: int
 
     def setup(self):
-        self.embedding = self.param("embedding", weight_init(self.config), (self.num, self.config.hidden_size), jnp.float32)
+        self.embedding = self.param("embedding", weight_init(self.config), (self.num, self.config.table_width), jnp.float32)
 
     def __call__(self, ids):
         return jnp.take(self.embedding, ids, axis=0).astype(self.config.dtype)

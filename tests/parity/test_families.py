@@ -1,0 +1,108 @@
+"""Encoders beside BERT against Hugging Face's classes with the same weights, in float32."""
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax import config as configs
+from bert_jax import run
+from bert_jax.interop.names import ALBERT, ROBERTA, from_huggingface
+from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives.pretrain import bert
+from tests import tiny
+from tests.parity import case, theirs
+
+FAMILIES = {  # their class -> (names, what our encoder has beside the sizes, what their config has, number of [PAD])
+    "RobertaForMaskedLM": (
+        ROBERTA,
+        {"position_offset": 2, "type_vocab_size": 1, "pooler": False, "layer_norm_eps": 1e-5},
+        {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1},
+        1,
+    ),
+    "AlbertForPreTraining": (
+        ALBERT,
+        {"embedding_size": 12, "num_hidden_groups": 2, "hidden_act": "gelu_new"},
+        {"embedding_size": 12, "num_hidden_groups": 2, "hidden_act": "gelu_new"},
+        0,
+    ),
+}
+PUBLISHED = {  # config -> (their class, their options, millions of parameters in the paper or its code)
+    "roberta.py:base": ("RobertaForMaskedLM", {"vocab_size": 50265, "type_vocab_size": 1}, 125),
+    "roberta.py:large": ("RobertaForMaskedLM", {"vocab_size": 50265, "type_vocab_size": 1}, 355),
+    "albert.py:base": ("AlbertForPreTraining", {"vocab_size": 30000}, 12),
+    "albert.py:large": ("AlbertForPreTraining", {"vocab_size": 30000}, 18),
+    "albert.py:xlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 60),
+    "albert.py:xxlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 235),
+}
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+
+
+def build(kind: str, **options):
+    transformers = pytest.importorskip("transformers", reason="the parity extra is not installed")
+    model = getattr(transformers, kind)
+    return model(model.config_class(attn_implementation="eager", **options))
+
+
+def padded_with(number: int) -> dict[str, np.ndarray]:
+    rows = case.batch()
+    return rows | {"input_ids": np.where(rows["input_mask"] > 0, rows["input_ids"], number).astype(np.int32)}
+
+
+def run_peer(peer, rows: dict, pairs: bool):
+    """Their output; segments and pair labels go in where they have a place for them."""
+    import torch
+
+    labels = np.full(rows["input_ids"].shape, -100)
+    row, slot = np.nonzero(rows["masked_lm_weights"])
+    labels[row, rows["masked_lm_positions"][row, slot]] = rows["masked_lm_ids"][row, slot]
+    inputs = {"input_ids": rows["input_ids"], "attention_mask": rows["input_mask"], "labels": labels}
+    if pairs:
+        inputs |= {"token_type_ids": rows["segment_ids"], "sentence_order_label": rows["next_sentence_labels"]}
+    return peer(**{name: torch.from_numpy(array.astype(np.int64)) for name, array in inputs.items()})
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_logits_loss_and_gradients_equal_the_peers(kind):
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    names, ours, of_peer, padding = FAMILIES[kind]
+    torch.manual_seed(0)
+    peer = build(kind, num_hidden_layers=4, **case.SIZES | of_peer).eval()
+    rows, pairs = padded_with(padding), kind.endswith("PreTraining")
+    out = run_peer(peer, rows, pairs)
+    out.loss.backward()
+
+    objective = bert(EncoderConfig(num_hidden_layers=4, **case.SIZES | ours), next_sentence=pairs)
+    like = jax.eval_shape(objective.init, jax.random.key(0))
+    params, batch = from_huggingface(theirs.tensors(peer), like, names), case.as_jax(rows)
+    found = objective.predict(params, batch)
+    logits = (out.prediction_logits if pairs else out.logits).detach().numpy()
+    used = rows["masked_lm_weights"] > 0
+    expected = logits[np.arange(len(used))[:, None], rows["masked_lm_positions"]]
+    np.testing.assert_allclose(np.asarray(found["logits_BPV"])[used], expected[used], atol=1e-4, rtol=0)
+    if pairs:
+        np.testing.assert_allclose(found["logits_BC"], out.sop_logits.detach().numpy(), atol=1e-4, rtol=0)
+
+    def loss(params):
+        return objective.loss(objective.sums(params, batch, None), objective.counts(batch))
+
+    value, gradients = jax.value_and_grad(loss)(params)
+    assert float(value) == pytest.approx(out.loss.item(), abs=1e-5)
+    reference = from_huggingface({name: p.grad.numpy() for name, p in peer.named_parameters()}, like, names)
+    whole = np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(reference)))
+    for (path, mine), peers in zip(jax.tree_util.tree_leaves_with_path(gradients), jax.tree.leaves(reference)):
+        # The key's bias moves all scores of a query alike: its gradient is rounding, and is measured against the whole.
+        assert np.linalg.norm(mine - peers) <= 1e-4 * max(np.linalg.norm(peers), 1e-3 * whole), path
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_rows_have_as_many_parameters_as_the_peer(name):
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    kind, of_peer, published_millions = PUBLISHED[name]
+    config = configs.load(str(tiny.ROOT / "configs" / name), ())
+    objective = run.build_objective(config, vocab_size=of_peer["vocab_size"])
+    ours = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0))))
+    with torch.device("meta"):
+        peer = build(kind, **of_peer, **{size: config.model[size] for size in SIZES})
+    peer.tie_weights()
+    assert ours == sum(parameter.numel() for parameter in peer.parameters())
+    assert ours / 1e6 == pytest.approx(published_millions, rel=0.06)
