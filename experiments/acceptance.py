@@ -57,7 +57,6 @@ LEARNING = {  # half an hour on two cores
     "train.eval_every_steps": 500,
     "train.save_every_steps": 1000,
 }
-BESIDE_TORCH = {"data.later_phases": "()", "train.train_batch_size": 32}  # pairs of 128, as published
 SAME_STEPS, SAME_EVERY = 300, 50
 
 
@@ -157,14 +156,15 @@ def learning(scratch: Path) -> dict:
 
 
 def beside_torch(scratch: Path) -> dict:
-    """Three hundred steps of the same model on the same real batches in torch: the losses at every fiftieth."""
-    from experiments.benchmarks.train_step import sizes
+    """The first three hundred steps of `learning` in torch too, from the same start: the losses at every fiftieth."""
     from experiments.beside_torch import compare
 
-    _timed(_mini("prepare", scratch, BESIDE_TORCH))
-    config = configs.load("configs/bert.py:mini", _real_text(BESIDE_TORCH))
-    batches, _ = run.open_batches(config, scratch / "run")
-    losses = compare(sizes("4x256"), [batches.batch(step) for step in range(SAME_STEPS)])
+    _timed(_mini("prepare", scratch, LEARNING))
+    config = configs.load("configs/bert.py:mini", _real_text(LEARNING))
+    batches, tokenizer = run.open_batches(config, scratch / "run")
+    encoder = run.encoder_config(dict(config.model), tokenizer.size)
+    schedule = run.build_optimizer(config)[1]
+    losses = compare(encoder, config.optim, schedule, [batches.batch(step) for step in range(SAME_STEPS)])
     apart = {name: float(max(abs(a - b) for a, b in zip(curve, losses["torch_float32"]))) for name, curve in losses.items()}
     kept = slice(SAME_EVERY - 1, None, SAME_EVERY)
     reference = losses["torch_float32"][kept]

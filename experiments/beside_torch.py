@@ -1,46 +1,49 @@
 """The same start, batches and optimiser in torch: the two losses, step by step. Needs the parity extra."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from bert_jax.interop.names import from_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
 from bert_jax.optim.optimizers import make_optimizer
-from bert_jax.optim.schedules import bert as bert_schedule
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import empty_window, init_state, window_means
 
-RATE, WARMUP, TOTAL, DECAY, EPS, CLIP = 5e-4, 50, 2000, 0.01, 1e-6, 1.0
+SIZES = (
+    "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings initializer_range "
+    "hidden_dropout_prob attention_probs_dropout_prob"
+).split()
 
 
-def rate_of(step: int) -> float:
-    """google-research/bert optimization.create_optimizer: it falls from step 0 on, the warm-up is cut into that line."""
-    return RATE * step / WARMUP if step < WARMUP else RATE * (1 - step / TOTAL)
-
-
-def compare(sizes: dict, batches: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
-    """The loss of every step of torch in float32, and of ours in float32 and with products in bfloat16.
+def compare(config: EncoderConfig, optim, schedule: Callable, batches: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
+    """The masked-LM loss of every step of torch in float32, and of ours in float32 and with products in bfloat16.
 
     Args:
-        sizes: as in bert_config.json; dropout is off.
+        config: without dropout, which the two draw differently.
+        optim: weight_decay, b1, b2, eps and clip of AdamW, bias-corrected here for both.
+        schedule: step -> learning rate.
     """
     import torch
     import transformers
 
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     torch.manual_seed(0)
-    model = transformers.BertForPreTraining(transformers.BertConfig(attn_implementation="sdpa", **sizes | no_dropout))
+    sizes = {name: getattr(config, name) for name in SIZES}
+    model = transformers.BertForMaskedLM(transformers.BertConfig(attn_implementation="sdpa", **sizes))
     start = {name: tensor.detach().numpy().copy() for name, tensor in model.named_parameters()}
     losses = {
-        f"ours_{dtype}": _ours(EncoderConfig(**sizes | no_dropout, matmul_dtype=dtype), start, batches)
+        f"ours_{dtype}": _ours(replace(config, pooler=False, matmul_dtype=dtype), start, optim, schedule, batches)
         for dtype in ("float32", "bfloat16")
     }
-    return {"torch_float32": _torch(model, batches)} | losses
+    return {"torch_float32": _torch(model, optim, schedule, batches)} | losses
 
 
-def _ours(config: EncoderConfig, start: dict, batches: list) -> list[float]:
-    objective = bert(config)
-    optimizer = make_optimizer(bert_schedule(RATE, WARMUP, TOTAL), name="adamw", weight_decay=DECAY, eps=EPS, clip=CLIP)
+def _ours(config: EncoderConfig, start: dict, optim, schedule: Callable, batches: list) -> list[float]:
+    objective = bert(config, next_sentence=False)
+    settings = {name: optim[name] for name in ("weight_decay", "b1", "b2", "eps", "clip")}
+    optimizer = make_optimizer(schedule, name="adamw", **settings)
     layout = make_layout("jit", objective, optimizer, seed=0, batch_size=len(batches[0]["input_ids"]))
     state = init_state(objective, optimizer, 0)
     state = layout.place_state(state._replace(params=from_huggingface(start, state.params)))
@@ -52,24 +55,35 @@ def _ours(config: EncoderConfig, start: dict, batches: list) -> list[float]:
     return losses
 
 
-def _torch(model, batches: list) -> list[float]:
+def _torch(model, optim, schedule: Callable, batches: list) -> list[float]:
     import torch
-
-    from experiments.benchmarks.train_step import torch_loss
 
     plain = [name.endswith("bias") or "LayerNorm" in name for name, _ in model.named_parameters()]
     groups = [[p for p, is_plain in zip(model.parameters(), plain) if is_plain == wanted] for wanted in (True, False)]
     optimizer = torch.optim.AdamW(
-        [{"params": groups[0], "weight_decay": 0.0}, {"params": groups[1], "weight_decay": DECAY}], eps=EPS
+        [{"params": groups[0], "weight_decay": 0.0}, {"params": groups[1], "weight_decay": optim.weight_decay}],
+        betas=(optim.b1, optim.b2),
+        eps=optim.eps,
     )
     losses = []
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = rate_of(step)
+            group["lr"] = float(schedule(step))
         optimizer.zero_grad(set_to_none=True)
-        loss = torch_loss(model, batch)
+        loss = _masked_lm_loss(model, batch)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+def _masked_lm_loss(model, batch: dict[str, np.ndarray]):
+    import torch
+
+    labels = np.full(batch["input_ids"].shape, -100)
+    rows, slots = np.nonzero(batch["masked_lm_weights"])
+    labels[rows, batch["masked_lm_positions"][rows, slots]] = batch["masked_lm_ids"][rows, slots]
+    names = {"input_ids": "input_ids", "attention_mask": "input_mask", "token_type_ids": "segment_ids"}
+    inputs = {theirs: torch.from_numpy(batch[ours].astype(np.int64)) for theirs, ours in names.items()}
+    return model(labels=torch.from_numpy(labels), **inputs).loss

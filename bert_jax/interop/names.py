@@ -52,6 +52,32 @@ ALBERT = {
     "masked_lm/bias": "predictions.bias",
     "next_sentence/dense": "sop_classifier.classifier",
 }
+# Of ElectraForMaskedLM, the generator.
+ELECTRA_GENERATOR = {
+    ours: theirs.replace("bert.", "electra.", 1) for ours, theirs in BERT.items() if theirs.startswith("bert.")
+} | {
+    "encoder/embeddings/projection": "electra.embeddings_project",
+    "masked_lm/dense": "generator_predictions.dense",
+    "masked_lm/norm": "generator_predictions.LayerNorm",
+    "masked_lm/bias": "generator_lm_head.bias",
+}
+# Of DistilBertForMaskedLM.
+DISTILBERT = {
+    "encoder/embeddings/word/embedding": "distilbert.embeddings.word_embeddings.weight",
+    "encoder/embeddings/position/embedding": "distilbert.embeddings.position_embeddings.weight",
+    "encoder/embeddings/norm": "distilbert.embeddings.LayerNorm",
+    "encoder/layers/attention/query": "distilbert.transformer.layer.{}.attention.q_lin",
+    "encoder/layers/attention/key": "distilbert.transformer.layer.{}.attention.k_lin",
+    "encoder/layers/attention/value": "distilbert.transformer.layer.{}.attention.v_lin",
+    "encoder/layers/attention/output": "distilbert.transformer.layer.{}.attention.out_lin",
+    "encoder/layers/attention_norm": "distilbert.transformer.layer.{}.sa_layer_norm",
+    "encoder/layers/intermediate": "distilbert.transformer.layer.{}.ffn.lin1",
+    "encoder/layers/output": "distilbert.transformer.layer.{}.ffn.lin2",
+    "encoder/layers/output_norm": "distilbert.transformer.layer.{}.output_layer_norm",
+    "masked_lm/dense": "vocab_transform",
+    "masked_lm/norm": "vocab_layer_norm",
+    "masked_lm/bias": "vocab_projector.bias",
+}
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight"}  # the last word of a path under a Dense or a LayerNorm
 
 
@@ -61,7 +87,7 @@ def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict, names: dict[
     Args:
         tensors: name -> array.
         like: nested params whose shapes are those wanted.
-        names: BERT, ROBERTA or ALBERT.
+        names: one of the tables above.
 
     Raises:
         KeyError: a name is missing. ValueError: a shape differs; both are named.

@@ -42,7 +42,8 @@ class EncoderConfig:
             hidden_size.
         num_hidden_groups: so many groups of consecutive layers, each group with one set of weights (ALBERT: 1). 0: every layer
             has weights of its own.
-        type_vocab_size: kinds of segments; with 1, as in RoBERTa, segment numbers make no difference.
+        type_vocab_size: kinds of segments; with 1, as in RoBERTa, segment numbers make no difference, with 0, as in DistilBERT,
+            there is no table for them.
         position_offset: the row of the position table at which a row of the batch begins; RoBERTa's is 2, because fairseq counts
             places from after the number of [PAD], and the table has that many rows more.
         pooler: whether there is a vector of the whole row, which only heads for a row or a pair need.
@@ -121,13 +122,14 @@ class Embeddings(nn.Module):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
         position = Embedding(cfg, cfg.max_position_embeddings, name="position")
-        segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
         if position_ids_BL is None:
             place_BLD = position.table()[None, cfg.position_offset :][:, : input_ids_BL.shape[1]].astype(cfg.dtype)
         else:
             place_BLD = position(position_ids_BL + cfg.position_offset)
-        known_BL = jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1)
-        sum_BLD = word(input_ids_BL) + place_BLD + segment(known_BL)
+        sum_BLD = word(input_ids_BL) + place_BLD
+        if cfg.type_vocab_size:
+            segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
+            sum_BLD += segment(jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1))
         x_BLD = LayerNorm(cfg, name="norm")(sum_BLD)
         x_BLD = Dropout(cfg.hidden_dropout_prob)(x_BLD, train=train)
         if cfg.table_width != cfg.hidden_size:

@@ -6,7 +6,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax import run
-from bert_jax.interop.names import ALBERT, ROBERTA, from_huggingface
+from bert_jax.interop.names import ALBERT, DISTILBERT, ELECTRA_GENERATOR, ROBERTA, from_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
 from tests import tiny
@@ -25,6 +25,8 @@ FAMILIES = {  # their class -> (names, what our encoder has beside the sizes, wh
         {"embedding_size": 12, "num_hidden_groups": 2, "hidden_act": "gelu_new"},
         0,
     ),
+    "ElectraForMaskedLM": (ELECTRA_GENERATOR, {"embedding_size": 12, "pooler": False}, {"embedding_size": 12}, 0),
+    "DistilBertForMaskedLM": (DISTILBERT, {"type_vocab_size": 0, "pooler": False}, {"hidden_dim": 48}, 0),
 }
 PUBLISHED = {  # config -> (their class, their options, millions of parameters in the paper or its code)
     "roberta.py:base": ("RobertaForMaskedLM", {"vocab_size": 50265, "type_vocab_size": 1}, 125),
@@ -56,8 +58,10 @@ def run_peer(peer, rows: dict, pairs: bool):
     row, slot = np.nonzero(rows["masked_lm_weights"])
     labels[row, rows["masked_lm_positions"][row, slot]] = rows["masked_lm_ids"][row, slot]
     inputs = {"input_ids": rows["input_ids"], "attention_mask": rows["input_mask"], "labels": labels}
+    if getattr(peer.config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = rows["segment_ids"]
     if pairs:
-        inputs |= {"token_type_ids": rows["segment_ids"], "sentence_order_label": rows["next_sentence_labels"]}
+        inputs["sentence_order_label"] = rows["next_sentence_labels"]
     return peer(**{name: torch.from_numpy(array.astype(np.int64)) for name, array in inputs.items()})
 
 
