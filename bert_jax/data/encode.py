@@ -1,7 +1,6 @@
 """A unit of raw text to arrays: what one worker makes of it."""
 
 import hashlib
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,10 +29,6 @@ class Encoded(NamedTuple):
     cjk_characters: int
     report: Report
     share: float
-
-
-def id_dtype(vocab_size: int) -> np.dtype:
-    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 @dataclass(frozen=True)
@@ -67,10 +62,6 @@ class Encoder:
         )
 
     @cached_property
-    def _dtype(self) -> np.dtype:
-        return id_dtype(self.tokenizer.size)
-
-    @cached_property
     def _starts_word(self) -> np.ndarray:
         return self.tokenizer.starts_word.astype(np.uint8)
 
@@ -82,27 +73,26 @@ class Encoder:
         """(piece numbers, word starts, number of pieces of each text)"""
         if self._segments:
             return self._segmented(texts)
-        pieces = self._pieces(texts)
-        ids = np.frombuffer(b"".join(pieces), self._dtype)
+        pieces = self.tokenizer.encode_packed(texts)
+        ids = self._ids(pieces)
         return ids, self._starts_word[ids], self._lengths(pieces)
 
     def _segmented(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         segments = [self._segments(text) for text in texts]
         flat = list(chain.from_iterable(segments))
-        pieces = self._pieces([text for text, _ in flat])
-        lengths = self._lengths(pieces)
-        ids = np.frombuffer(b"".join(pieces), self._dtype)
+        pieces = self.tokenizer.encode_packed([text for text, _ in flat])
+        lengths, ids = self._lengths(pieces), self._ids(pieces)
         starts = self._starts_word[ids]
         starts[np.repeat(np.array([is_word for _, is_word in flat], bool), lengths)] = 0
         starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = 1
         of_segment = iter(lengths.tolist())
         return ids, starts, np.array([sum(next(of_segment) for _ in sentence) for sentence in segments], np.int32)
 
-    def _lengths(self, pieces: list[bytes]) -> np.ndarray:
-        return np.array([len(ids) for ids in pieces], np.int32) // self._dtype.itemsize
+    def _ids(self, pieces: list[bytes]) -> np.ndarray:
+        return np.frombuffer(b"".join(pieces), self.tokenizer.id_dtype)
 
-    def _pieces(self, texts: list[str]) -> list[bytes]:
-        return [array(self._dtype.char, ids).tobytes() for ids in self.tokenizer.encode(texts)]
+    def _lengths(self, pieces: list[bytes]) -> np.ndarray:
+        return np.fromiter(map(len, pieces), np.int32, len(pieces)) // self.tokenizer.id_dtype.itemsize
 
 
 def _digest(document: list[str]) -> bytes:

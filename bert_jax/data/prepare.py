@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.data import segment, store, workers
-from bert_jax.data.encode import DIGEST_BYTES, Encoded, Encoder, id_dtype
+from bert_jax.data.encode import DIGEST_BYTES, Encoded, Encoder
 from bert_jax.data.files import NpyWriter, clear_folder, new_file, new_folder, sha256_of, sync_folder, write_synced
 from bert_jax.data.report import Report
 from bert_jax.data.units import Unit
 from bert_jax.errors import UserError
-from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.tokenizer import Tokenizer, id_dtype
 
 PREPARE_VERSION = 2  # raise it when the same text gives other arrays
 SHARD_BYTES = 2**28  # of raw text; what a killed prepare loses at most

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -26,6 +27,11 @@ BERT = SpecialPieces("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ALBERT = SpecialPieces("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 XLNET = SpecialPieces("<pad>", "<unk>", "<cls>", "<sep>", "<mask>")
 ROBERTA = SpecialPieces("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+
+
+def id_dtype(vocab_size: int) -> np.dtype:
+    """The narrower of uint16 and uint32 that holds every number."""
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 class Encoded(NamedTuple):
@@ -60,6 +66,10 @@ class Tokenizer(ABC):
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The piece numbers of each text, without special pieces around them."""
 
+    def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
+        """The numbers of `encode` as bytes, an `id_dtype` each."""
+        return [array(self.id_dtype.char, ids).tobytes() for ids in self.encode(texts)]
+
     @abstractmethod
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
         """The numbers of `encode`, and where in the original text each piece comes from.
@@ -82,6 +92,10 @@ class Tokenizer(ABC):
     @property
     def size(self) -> int:
         return len(self.pieces)
+
+    @cached_property
+    def id_dtype(self) -> np.dtype:
+        return id_dtype(self.size)
 
     @property
     def pad_id(self) -> int:

@@ -7,6 +7,7 @@ stands: lower case, accents and punctuation are settled inside it. So chunks are
 import re
 import string
 import unicodedata
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,8 +112,11 @@ class WordPiece(Tokenizer):
         return not piece.startswith("##")
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        chunks, ids_of = self._basic.chunks, self._chunks.__getitem__
-        return [list(chain.from_iterable(map(ids_of, chunks(text)))) for text in texts]
+        return [array(self.id_dtype.char, packed).tolist() for packed in self.encode_packed(texts)]
+
+    def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
+        chunks, packed_of = self._basic.chunks, self._chunks.__getitem__
+        return [b"".join(map(packed_of, chunks(text))) for text in texts]
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:
         return [self._with_offsets(text) for text in texts]
@@ -138,7 +142,11 @@ class WordPiece(Tokenizer):
 
     @cached_property
     def _chunks(self) -> Memo:
-        return Memo(lambda chunk: tuple(chain.from_iterable(map(self._words.__getitem__, self._basic.words(chunk)))))
+        def packed(chunk: str) -> bytes:
+            ids = chain.from_iterable(map(self._words.__getitem__, self._basic.words(chunk)))
+            return array(self.id_dtype.char, ids).tobytes()
+
+        return Memo(packed)
 
     @cached_property
     def _words(self) -> Memo:

@@ -271,7 +271,7 @@ def test_an_interrupted_prepare_goes_on_from_its_finished_shards(tmp_path, monke
     for after in (8, 15, 30):
         make_interrupted(tmp_path / "store", after, shard_bytes=300, num_workers=num_workers)
         assert [path.name for path in sorted(tmp_path.iterdir())] == [".store.tmp", "fresh"]
-    monkeypatch.setattr(Encoder, "_pieces", lambda self, texts, pieces=Encoder._pieces: encoded.append(0) or pieces(self, texts))
+    monkeypatch.setattr(Encoder, "_ids", lambda self, pieces, ids=Encoder._ids: encoded.append(0) or ids(self, pieces))
     make_store(tmp_path / "store", shard_bytes=300)
     assert 0 < len(encoded) < 25
     assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
