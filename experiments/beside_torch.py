@@ -11,6 +11,7 @@ from bert_jax.objectives.pretrain import bert
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import empty_window, init_state, window_means
+from experiments.benchmarks.train_step import MASKED_LM_INPUTS, torch_inputs
 
 SIZES = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings initializer_range "
@@ -70,20 +71,9 @@ def _torch(model, optim, schedule: Callable, batches: list) -> list[float]:
         for group in optimizer.param_groups:
             group["lr"] = float(schedule(step))
         optimizer.zero_grad(set_to_none=True)
-        loss = _masked_lm_loss(model, batch)
+        loss = model(**torch_inputs(batch, MASKED_LM_INPUTS)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
         optimizer.step()
         losses.append(loss.item())
     return losses
-
-
-def _masked_lm_loss(model, batch: dict[str, np.ndarray]):
-    import torch
-
-    labels = np.full(batch["input_ids"].shape, -100)
-    rows, slots = np.nonzero(batch["masked_lm_weights"])
-    labels[rows, batch["masked_lm_positions"][rows, slots]] = batch["masked_lm_ids"][rows, slots]
-    names = {"input_ids": "input_ids", "attention_mask": "input_mask", "token_type_ids": "segment_ids"}
-    inputs = {theirs: torch.from_numpy(batch[ours].astype(np.int64)) for theirs, ours in names.items()}
-    return model(labels=torch.from_numpy(labels), **inputs).loss

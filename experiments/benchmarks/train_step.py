@@ -33,6 +33,7 @@ CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
     "torch bfloat16 autocast": ("torch", "bfloat16"),
 }
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+MASKED_LM_INPUTS = {"input_ids": "input_ids", "attention_mask": "input_mask", "token_type_ids": "segment_ids"}
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-3}  # of the loss, relative
 
 
@@ -74,21 +75,15 @@ def torch_model(case: str):
     return transformers.BertForPreTraining(transformers.BertConfig(attn_implementation="sdpa", **sizes(case)))
 
 
-def torch_loss(model, batch: dict[str, np.ndarray]):
-    """Hugging Face's loss: the mean over masked places plus that over pairs."""
+def torch_inputs(batch: dict[str, np.ndarray], names: dict[str, str]) -> dict:
+    """Tensors for a model of Hugging Face: `names` (theirs -> ours), and the labels of the masked places."""
     import torch
 
     labels = np.full(batch["input_ids"].shape, -100)
     rows, slots = np.nonzero(batch["masked_lm_weights"])
     labels[rows, batch["masked_lm_positions"][rows, slots]] = batch["masked_lm_ids"][rows, slots]
-    names = {
-        "input_ids": "input_ids",
-        "attention_mask": "input_mask",
-        "token_type_ids": "segment_ids",
-        "next_sentence_label": "next_sentence_labels",
-    }
     inputs = {theirs: torch.from_numpy(batch[ours].astype(np.int64)) for theirs, ours in names.items()}
-    return model(labels=torch.from_numpy(labels), **inputs).loss
+    return inputs | {"labels": torch.from_numpy(labels)}
 
 
 def torch_contender(case: str, dtype: str, weights: Path):
@@ -101,7 +96,7 @@ def torch_contender(case: str, dtype: str, weights: Path):
 
     def loss_of(batch):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            return torch_loss(model, batch)
+            return model(**torch_inputs(batch, MASKED_LM_INPUTS | {"next_sentence_label": "next_sentence_labels"})).loss
 
     def train(steps: int) -> None:
         model.train()
