@@ -1,6 +1,7 @@
 """The rules of BERT's FullTokenizer written down once more, slowly and plainly, for comparison."""
 
 import unicodedata
+from functools import cache
 
 CHINESE = (
     (0x3400, 0x4DBF),
@@ -14,7 +15,7 @@ CHINESE = (
 )
 
 
-def tokenize(text: str, vocabulary: set[str], do_lower_case: bool) -> list[str]:
+def tokenize(text: str, vocabulary: frozenset[str], do_lower_case: bool) -> list[str]:
     return [piece for word in words(text, do_lower_case) for piece in longest_first(word, vocabulary)]
 
 
@@ -29,6 +30,7 @@ def words(text: str, do_lower_case: bool) -> list[str]:
     return found
 
 
+@cache
 def clean(character: str) -> str:
     category = unicodedata.category(character)
     if character in "\t\n\r" or category == "Zs":
@@ -38,12 +40,14 @@ def clean(character: str) -> str:
     return f" {character} " if any(first <= ord(character) <= last for first, last in CHINESE) else character
 
 
+@cache
 def is_punctuation(character: str) -> bool:
     ascii_symbol = 33 <= ord(character) <= 126 and not character.isalnum()
     return ascii_symbol or unicodedata.category(character).startswith("P")
 
 
-def longest_first(word: str, vocabulary: set[str]) -> list[str]:
+@cache
+def longest_first(word: str, vocabulary: frozenset[str]) -> list[str]:
     if len(word) > 200:
         return ["[UNK]"]
     pieces, start = [], 0

@@ -61,7 +61,7 @@ def test_text_that_spells_a_special_piece_stays_text():
 def test_pieces_are_those_of_the_released_rules(name, do_lower_case):
     tokenizer = vocabulary(name, do_lower_case)
     lines = hostile.natural(500) + HAND_MADE
-    known = set(tokenizer.pieces)
+    known = frozenset(tokenizer.pieces)
     for line, ids in zip(lines, tokenizer.encode(lines), strict=True):
         assert tokenizer.pieces_of(ids) == tokenize(line, known, do_lower_case), line
 
@@ -71,14 +71,14 @@ def test_pieces_are_those_of_the_released_rules(name, do_lower_case):
 @given(st.text(st.characters(codec=None), max_size=40))
 def test_any_text_gives_the_pieces_of_the_released_rules(text):
     tokenizer = vocabulary("bert-base-uncased-vocab.txt", True)
-    assert tokenizer.pieces_of(tokenizer.encode([text])[0]) == tokenize(text, set(tokenizer.pieces), True)
+    assert tokenizer.pieces_of(tokenizer.encode([text])[0]) == tokenize(text, frozenset(tokenizer.pieces), True)
 
 
 @needs_data
 @pytest.mark.parametrize("name, do_lower_case", FOUR)
 def test_hostile_text_gives_the_pieces_of_the_released_rules(name, do_lower_case):
     tokenizer = vocabulary(name, do_lower_case)
-    known, texts = set(tokenizer.pieces), hostile.strings(1000)
+    known, texts = frozenset(tokenizer.pieces), hostile.strings(1000)
     for text, ids in zip(texts, tokenizer.encode(texts), strict=True):
         assert tokenizer.pieces_of(ids) == tokenize(text, known, do_lower_case), ascii(text)
 
