@@ -1,4 +1,4 @@
-"""The contract between data and models: what a batch holds.
+"""The contract between data and models: what a batch holds, and what an objective is given beside it.
 
 Legend of the shape letters used in array names everywhere in this package:
 B rows of the batch, L length of a row in tokens, E examples packed in a row, P predicted positions per row, D width of the
@@ -10,7 +10,8 @@ A row holds one example, or several packed one behind the other. Only packed bat
 cls_positions, and their pairs have a label for each example: [B, E] where a row of one example has [B].
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +42,23 @@ FIELDS = {
     "label_ids": Field("B", "int32", "class of the row, when fine-tuning"),
     "label_weights": Field("B", "float32", "1 for a real row, 0 for a row that only fills the last batch"),
 }
+
+
+class Context(NamedTuple):
+    """What an objective is given beside parameters and batch; as it is by default: for evaluation on one device.
+
+    Attributes:
+        rng: key for dropout, another one on each device and for each micro-batch; None in evaluation, without dropout.
+        row_rng: key for what is drawn for a row: the same on all devices and for all micro-batches, so that together with
+            example_id it draws alike under every layout. In evaluation one key for good.
+        frozen: parameters that are used and not trained, those of a teacher.
+        gather: rows of this device -> the rows of all devices, in order.
+    """
+
+    rng: Any = None
+    row_rng: Any = None
+    frozen: Any = None
+    gather: Callable = lambda rows: rows
 
 
 def check(batch: dict[str, np.ndarray]) -> None:

@@ -10,6 +10,7 @@ from bert_jax import run, show
 from bert_jax import workdir as workdirs
 from bert_jax.data import loader
 from bert_jax.errors import UserError
+from bert_jax.parallel.step import evaluation
 
 
 def replay(workdir: Path, step: int, *, rows: int, console: Console | None = None) -> dict[str, np.ndarray]:
@@ -53,6 +54,6 @@ def of_each_row(objective, params, batch: dict) -> dict[str, np.ndarray]:
 
     def of_row(row):
         alone = jax.tree.map(lambda leaf: leaf[None], row)
-        return objective.means(objective.sums(params, alone, None), objective.counts(alone))
+        return objective.means(objective.sums(params, alone, evaluation()), objective.counts(alone))
 
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(of_row))(batch))

@@ -1,5 +1,6 @@
 """The wiring: from a config to text, data, model, objective, optimiser and layout, and then to fit."""
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import pretrain
+from bert_jax.objectives import electra, pretrain, spanbert
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
@@ -31,6 +32,12 @@ from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
+
+OBJECTIVES = {  # objective.name -> encoder and the other settings of the section as its arguments
+    "bert": pretrain.bert,
+    "electra": electra.electra,
+    "spanbert": spanbert.spanbert,
+}
 
 
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
@@ -254,7 +261,7 @@ def loader_config(config) -> loader.LoaderConfig:
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
         num_loader_threads=data.num_loader_threads,
     )
-    if config.objective.next_sentence and not rows.in_pairs:
+    if config.objective.get("next_sentence", False) and not rows.in_pairs:
         raise UserError(
             "objective.next_sentence needs rows in pairs",
             got=f"data.rows={data.rows}",
@@ -289,7 +296,20 @@ def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
 
 
 def build_objective(config, vocab_size: int):
-    return pretrain.bert(encoder_config(dict(config.model), vocab_size), next_sentence=config.objective.next_sentence)
+    """Raises UserError when config.objective names no objective of the table, or has other settings than it."""
+    settings = dict(config.objective)
+    name = settings.pop("name")
+    if name not in OBJECTIVES:
+        raise UserError("objective.name is unknown", got=name, expected=" or ".join(OBJECTIVES))
+    _, *known = inspect.signature(OBJECTIVES[name]).parameters
+    if set(settings) != set(known):
+        raise UserError(
+            f"the section objective does not fit objective.name={name}",
+            got=", ".join(sorted(settings)) or "nothing more",
+            expected=", ".join(known) or "nothing more",
+            fix="start from a config file with this objective, and change its settings",
+        )
+    return OBJECTIVES[name](encoder_config(dict(config.model), vocab_size), **settings)
 
 
 def build_optimizer(config):

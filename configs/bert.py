@@ -129,6 +129,7 @@ def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
 
     config.objective = ConfigDict()
+    config.objective.name = "bert"
     config.objective.next_sentence = True
 
     config.optim = ConfigDict()

@@ -60,6 +60,7 @@ def get_config(arg=None):
     config.model.dtype = "auto"  # float32 on CPU, bfloat16 on TPU and GPU
 
     config.objective = ConfigDict()
+    config.objective.name = "bert"
     config.objective.next_sentence = True
 
     config.optim = ConfigDict()

@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, contract
+from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, contract, weight_init
+
+SPAN_PLACE_WIDTH = 200  # of the vector for a place in a span (SpanBERT, section 3.2)
 
 
 class MaskedLMHead(nn.Module):
@@ -38,3 +40,36 @@ class ClassHead(nn.Module):
     @nn.compact
     def __call__(self, pooled_BD) -> jax.Array:
         return Dense(self.config, self.num_classes, name="dense")(pooled_BD).astype(jnp.float32)
+
+
+class PieceHead(nn.Module):
+    """A logit for each piece, float32[B, L]: the discriminator's head of google-research/electra run_pretraining.py."""
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, hidden_BLD) -> jax.Array:
+        cfg = self.config
+        x_BLD = ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.hidden_size, name="dense")(hidden_BLD))
+        return Dense(cfg, 1, name="logit")(x_BLD)[..., 0].astype(jnp.float32)
+
+
+class SpanBoundaryHead(nn.Module):
+    """Logits over the vocabulary from the two pieces beside a hidden span and the place in it (SpanBERT, arXiv 1907.10529,
+    section 3.2; facebookresearch/SpanBERT fairseq/models/pair_bert.py): two layers, each with gelu and LayerNorm."""
+
+    config: Any
+    max_span_pieces: int
+
+    @nn.compact
+    def __call__(self, left_BPD, right_BPD, place_BP, word_table_VD) -> jax.Array:
+        """float32[B, P, V]; place_BP counts from 0 in the span."""
+        cfg = self.config
+        place = nn.Embed(self.max_span_pieces, SPAN_PLACE_WIDTH, embedding_init=weight_init(cfg), dtype=cfg.dtype, name="place")
+        x_BPD = jnp.concatenate([left_BPD, right_BPD, place(place_BP)], axis=-1)
+        for number in ("first", "second"):
+            x_BPD = ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.table_width, name=f"{number}_dense")(x_BPD))
+            x_BPD = LayerNorm(cfg, name=f"{number}_norm")(x_BPD)
+        bias_V = self.param("bias", nn.initializers.zeros, (word_table_VD.shape[0],), jnp.float32)
+        logits_BPV = contract(cfg, "bpd,vd->bpv", x_BPD, word_table_VD, preferred_element_type=jnp.float32)
+        return logits_BPV + bias_V[None, None, :]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.heads import ClassHead
 from bert_jax.models.layers import Dropout
+from bert_jax.objectives.apply import encode, init_encoder
 from bert_jax.objectives.losses import cross_entropy_sums
 from bert_jax.objectives.objective import Objective, Term
 
@@ -21,26 +22,22 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
 
     def init(rng):
         encoder_rng, head_rng = jax.random.split(rng)
-        ids_BL = jnp.zeros((1, 2), jnp.int32)
-        out, variables = encoder.init_with_output(encoder_rng, ids_BL, ids_BL, ids_BL, train=False)
-        return {"encoder": variables["params"], "classifier": head.init(head_rng, out.pooled_BD)["params"]}
+        params, out = init_encoder(encoder, encoder_rng)
+        return {"encoder": params, "classifier": head.init(head_rng, out.pooled_BD)["params"]}
 
     def logits(params, batch, rng):
-        inputs = (batch["input_ids"], batch["segment_ids"], batch["input_mask"])
-        if rng is None:
-            pooled_BD = encoder.apply({"params": params["encoder"]}, *inputs, train=False).pooled_BD
-        else:
-            encoder_rng, head_rng = jax.random.split(rng)
-            out = encoder.apply({"params": params["encoder"]}, *inputs, train=True, rngs={"dropout": encoder_rng})
-            pooled_BD = dropout.apply({}, out.pooled_BD, train=True, rngs={"dropout": head_rng})
+        encoder_rng, head_rng = (None, None) if rng is None else jax.random.split(rng)
+        pooled_BD = encode(encoder, params["encoder"], batch, encoder_rng).pooled_BD
+        if rng is not None:
+            pooled_BD = dropout.apply({}, pooled_BD, train=True, rngs={"dropout": head_rng})
         return head.apply({"params": params["classifier"]}, pooled_BD)
 
     def counts(batch):
         weights = {"labels": batch["label_weights"], "tokens": batch["input_mask"]}
         return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
 
-    def sums(params, batch, rng):
-        loss, hits = cross_entropy_sums(logits(params, batch, rng), batch["label_ids"], batch["label_weights"])
+    def sums(params, batch, context):
+        loss, hits = cross_entropy_sums(logits(params, batch, context.rng), batch["label_ids"], batch["label_weights"])
         return {"loss": loss, "accuracy": hits}
 
     def predict(params, batch):

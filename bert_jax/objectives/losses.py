@@ -24,3 +24,13 @@ def cross_entropy_sums(logits, labels, weights):
     sharing = jnp.sum(jnp.where(logits == highest[..., None], 1.0, 0.0), axis=-1)
     hits = jnp.where(picked == highest, 1.0, 0.0) / sharing
     return jnp.sum(losses * weights), jnp.sum(hits * weights)
+
+
+def binary_cross_entropy_sums(logits, labels, weights):
+    """Sum of weighted negative log-likelihoods in nats under sigmoid(logits), and of weighted hits; all arrays of one shape.
+
+    A logit above 0 says yes.
+    """
+    logits, labels = logits.astype(jnp.float32), labels.astype(bool)
+    losses = -jax.nn.log_sigmoid(jnp.where(labels, logits, -logits))
+    return jnp.sum(losses * weights), jnp.sum(jnp.where((logits > 0) == labels, weights, 0.0), dtype=jnp.float32)

@@ -17,9 +17,11 @@ class Objective(NamedTuple):
     Attributes:
         init: rng -> params.
         counts: batch -> {count name: float32 sum of weights}, known before the forward pass.
-        sums: (params, batch, rng) -> {metric name: float32 sum}; rng None means evaluation, without dropout.
+        sums: (params, batch, context) -> {metric name: float32 sum}; context is a batch.Context.
         terms: metric name -> Term; "tokens" among the counts is the number of real tokens.
         predict: (params, batch) -> {name: array}, logits for those who use the trained model.
+        compares_rows: whether the loss of a row depends on the other rows of the batch: it then gathers them over devices, and
+            cannot be added up over micro-batches.
     """
 
     init: Callable
@@ -27,6 +29,7 @@ class Objective(NamedTuple):
     sums: Callable
     terms: dict[str, Term]
     predict: Callable
+    compares_rows: bool = False
 
     def loss(self, sums, counts):
         """What is minimised: the weighted sum of the means."""

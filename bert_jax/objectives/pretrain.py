@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.heads import ClassHead, MaskedLMHead
+from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm
 from bert_jax.objectives.losses import cross_entropy_sums
 from bert_jax.objectives.objective import Objective, Term
 
@@ -20,24 +21,14 @@ def bert(config: EncoderConfig, *, next_sentence: bool = True) -> Objective:
 
     def init(rng):
         encoder_rng, lm_rng, next_rng = jax.random.split(rng, 3)
-        ids_BL = jnp.zeros((1, 2), jnp.int32)
-        out, variables = encoder.init_with_output(encoder_rng, ids_BL, ids_BL, ids_BL, train=False)
-        params = {"encoder": variables["params"]}
-        params["masked_lm"] = masked_lm.init(lm_rng, out.hidden_BLD, ids_BL[:, :1], out.word_table_VD)["params"]
+        encoder_params, out = init_encoder(encoder, encoder_rng)
+        params = {"encoder": encoder_params, "masked_lm": init_masked_lm(masked_lm, lm_rng, out)}
         if next_sentence:
             params["next_sentence"] = next_head.init(next_rng, out.pooled_BD)["params"]
         return params
 
     def logits(params, batch, rng):
-        out = encoder.apply(
-            {"params": params["encoder"]},
-            batch["input_ids"],
-            batch["segment_ids"],
-            batch["input_mask"],
-            *(batch.get(name) for name in ("position_ids", "sequence_ids", "cls_positions")),
-            train=rng is not None,
-            rngs={} if rng is None else {"dropout": rng},
-        )
+        out = encode(encoder, params["encoder"], batch, rng)
         lm_BPV = masked_lm.apply({"params": params["masked_lm"]}, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
         return lm_BPV, next_head.apply({"params": params["next_sentence"]}, out.pooled_BD) if next_sentence else None
 
@@ -47,8 +38,8 @@ def bert(config: EncoderConfig, *, next_sentence: bool = True) -> Objective:
             weights["next_sentence"] = batch["next_sentence_weights"]
         return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
 
-    def sums(params, batch, rng):
-        lm_BPV, next_BC = logits(params, batch, rng)
+    def sums(params, batch, context):
+        lm_BPV, next_BC = logits(params, batch, context.rng)
         loss, hits = cross_entropy_sums(lm_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
         result = {"masked_lm_loss": loss, "masked_lm_accuracy": hits}
         if next_sentence:

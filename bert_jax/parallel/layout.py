@@ -22,8 +22,8 @@ class Layout(NamedTuple):
     Attributes:
         place_state: host or device state (or its params alone, or a window), one copy -> the same on all devices.
         place_batch: this process's rows of the batch -> the batch on the devices.
-        train_step: (placed state, placed batch) -> placed state; the state given in is used up.
-        eval_step: (placed params, placed batch) -> {"sums", "counts"}, read with `single`.
+        train_step: (placed state, placed batch, placed frozen parameters if any) -> placed state; the state given in is used up.
+        eval_step: (placed params, placed batch, the same) -> {"sums", "counts"}, read with `single`.
         single: placed pytree -> one copy of it, as saved and logged; where there are several processes, all must call it.
         abstract: (state, batch over all processes), as shapes -> the shapes with their places, to lower train_step without data.
     """
@@ -70,6 +70,13 @@ def make_layout(
             got=f"parallel.fsdp={fsdp}, parallel.tensor={tensor}",
             expected="1 and 1, or parallel.mode=jit",
         )
+    if accumulate > 1 and objective.compares_rows:
+        raise UserError(
+            "this objective compares all rows of a batch, so that micro-batches would be another loss",
+            got=f"train.accumulate={accumulate}",
+            expected="1",
+            fix="set train.accumulate=1, and a smaller train.train_batch_size or model.remat=full to save memory",
+        )
     _check_devices(devices, fsdp, tensor, accumulate)
     rows = {"train.train_batch_size": batch_size}
     rows |= {f"data.later_phases[{number}]": size for number, size in enumerate(later_batch_sizes)}
@@ -115,8 +122,8 @@ def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int
     objective = _on_mesh(objective, mesh)
     step = make_train_step(objective, optimizer, seed, accumulate=accumulate)
 
-    def train_step(state, batch):
-        state = step(state, batch)
+    def train_step(state, batch, frozen=None):
+        state = step(state, batch, frozen)
         return jax.tree.map(jax.lax.with_sharding_constraint, state, shardings(state, mesh))
 
     gather = jax.jit(lambda leaf: leaf, out_shardings=everywhere)
@@ -150,9 +157,9 @@ def _on_mesh(objective, mesh: Mesh):
         held = type(context.module).__name__ in SPLIT_BY_ROW and context.method_name == "__call__"
         return jax.lax.with_sharding_constraint(out, by_row) if held else out
 
-    def sums(params, batch, rng):
+    def sums(params, batch, context):
         with nn.intercept_methods(hold):
-            return objective.sums(gather_tables(params, mesh), batch, rng)
+            return objective.sums(gather_tables(params, mesh), batch, context)
 
     return objective._replace(sums=sums)
 
@@ -177,6 +184,9 @@ def _pmap_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: in
     def reduce(tree):
         return jax.lax.psum(tree, "data")
 
+    def gather(rows):
+        return jax.lax.all_gather(rows, "data", tiled=True)
+
     def copied(leaf):
         return jax.ShapeDtypeStruct((len(devices), *leaf.shape), leaf.dtype)
 
@@ -186,14 +196,14 @@ def _pmap_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: in
     local = [device for device in devices if device.process_index == jax.process_index()]
     mesh = jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
     on_each = NamedSharding(mesh, PartitionSpec("data"))  # as pmap gives its results: other places would be compiled for anew
-    step = make_train_step(objective, optimizer, seed, reduce, lambda: jax.lax.axis_index("data"), accumulate)
+    step = make_train_step(objective, optimizer, seed, reduce, lambda: jax.lax.axis_index("data"), accumulate, gather)
     return Layout(
         place_state=lambda state: jax.tree.map(
             lambda x: jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), on_each), state
         ),
         place_batch=lambda batch: jax.tree.map(lambda rows: rows.reshape(len(local), -1, *rows.shape[1:]), batch),
         train_step=jax.pmap(step, axis_name="data", devices=devices, donate_argnums=0),
-        eval_step=jax.pmap(make_eval_step(objective, reduce), axis_name="data", devices=devices),
+        eval_step=jax.pmap(make_eval_step(objective, reduce, gather), axis_name="data", devices=devices),
         single=lambda tree: jax.tree.map(lambda x: x[0], tree),
         abstract=lambda state, batch: (jax.tree.map(copied, state), jax.tree.map(cut, batch)),
     )

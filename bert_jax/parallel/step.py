@@ -7,6 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bert_jax.batch import Context
+
+FOR_ROWS = 2**32 - 1  # a number that neither a device nor a micro-batch has
+
 
 class State(NamedTuple):
     """All that training changes.
@@ -58,26 +62,29 @@ def make_train_step(
     reduce: Callable = lambda tree: tree,
     device_index: Callable | None = None,
     accumulate: int = 1,
+    gather: Callable = lambda rows: rows,
 ):
-    """(state, batch) -> state.
+    """(state, batch, frozen parameters or None) -> state.
 
     Args:
         reduce: adds a pytree of sums over all devices; the identity where one program sees the whole batch.
         device_index: under pmap, the number of the device, so that devices draw different dropout masks.
         accumulate: into how many micro-batches the batch is cut, whose gradients are added up one after another.
+        gather: rows of this device -> the rows of all devices.
 
     Counts are reduced before the gradient is taken: each micro-batch of each device differentiates its own sums over the global
     counts, and adding these gradients up is exact however unevenly the masks fall.
     """
 
-    def step(state: State, batch) -> State:
+    def step(state: State, batch, frozen=None) -> State:
         counts = reduce(objective.counts(batch))
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        context = Context(row_rng=jax.random.fold_in(rng, FOR_ROWS), frozen=frozen, gather=gather)
         if device_index is not None:
             rng = jax.random.fold_in(rng, device_index())
 
         def loss(params, rows, rng):
-            sums = objective.sums(params, rows, rng)
+            sums = objective.sums(params, rows, context._replace(rng=rng))
             return objective.loss(sums, counts), sums
 
         def gradient(rows, rng):
@@ -133,10 +140,15 @@ def _update(objective, optimizer, state: State, gradients, sums, counts) -> Stat
     )
 
 
-def make_eval_step(objective, reduce: Callable = lambda tree: tree):
-    """(params, batch) -> {"sums", "counts"} over all devices, without dropout."""
+def evaluation(frozen=None, gather: Callable = lambda rows: rows) -> Context:
+    """Without dropout, and with the same draws at each time."""
+    return Context(row_rng=jax.random.key(FOR_ROWS), frozen=frozen, gather=gather)
 
-    def step(params, batch):
-        return reduce({"sums": objective.sums(params, batch, None), "counts": objective.counts(batch)})
+
+def make_eval_step(objective, reduce: Callable = lambda tree: tree, gather: Callable = lambda rows: rows):
+    """(params, batch, frozen parameters or None) -> {"sums", "counts"} over all devices, without dropout."""
+
+    def step(params, batch, frozen=None):
+        return reduce({"sums": objective.sums(params, batch, evaluation(frozen, gather)), "counts": objective.counts(batch)})
 
     return step

@@ -66,6 +66,7 @@ def fit(
     accept: Callable[[dict], None] = lambda facts: None,
     name_batch: Callable[[int], str] = lambda step: "",
     pretrained: dict | None = None,
+    frozen=None,
     quiet: bool = False,
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
@@ -79,6 +80,7 @@ def fit(
         facts: step -> what is kept in the checkpoint after so many steps; `accept` sees it again on restore and raises UserError
             if it does not fit.
         name_batch: number of a step, from 0 -> what its batch was made of, for the message when training has to end.
+        frozen: parameters that the objective uses and does not train, those of a teacher.
         pretrained: parameters to start from, by top name, when there is no checkpoint; the others are drawn from the seed.
 
     Raises:
@@ -98,7 +100,18 @@ def fit(
     batches = batches_from(start)
     try:
         with _StopSignal() as stop:
-            loop = _Loop(objective, schedule, layout, eval_batches, config, watch, checkpoints, facts, name_batch)
+            loop = _Loop(
+                objective,
+                schedule,
+                layout,
+                eval_batches,
+                config,
+                watch,
+                checkpoints,
+                facts,
+                name_batch,
+                layout.place_state(frozen),
+            )
             state = layout.place_state(state)  # under this name, or the one on a single device would live as long as training
             return loop.run(state, start, batches, stop)
     finally:
@@ -126,6 +139,7 @@ class _Loop:
     checkpoints: Checkpoints | None
     facts: Callable[[int], dict]
     name_batch: Callable[[int], str]
+    frozen: object  # placed
 
     def run(self, state: State, start: int, batches: Iterator[dict], stop: "_StopSignal") -> Finished:
         """After each step: log, evaluate, save, in this order; only then draw the next batch: a save holds the position."""
@@ -133,7 +147,7 @@ class _Loop:
         for step in range(start + 1, cfg.num_train_steps + 1):
             with clock.waiting_for_data():
                 batch = self.layout.place_batch(next(batches))
-            state = self.layout.train_step(state, batch)
+            state = self.layout.train_step(state, batch, self.frozen)
             clock.step()
             if step == start + 1:  # the first step also compiled: it is not timed
                 jax.block_until_ready(state.step)
@@ -167,7 +181,7 @@ class _Loop:
         return Finished(step, self.layout.single(state.params), complete=step == cfg.num_train_steps)
 
     def _evaluate(self, step: int, params) -> float:
-        metrics = evaluate(self.objective, self.layout, params, self.eval_batches())
+        metrics = evaluate(self.objective, self.layout, params, self.eval_batches(), self.frozen)
         if self.watch:
             self.watch.write("held_out", step, metrics)
         return metrics["loss"]

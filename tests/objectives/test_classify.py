@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.batch import Context
 from bert_jax.objectives.classify import classify
 from bert_jax.objectives.pretrain import bert
 from tests.objectives.test_pretrain import CONFIG
@@ -42,7 +43,7 @@ def test_the_encoder_is_that_of_pretraining(params):
 def test_loss_and_accuracy_are_those_of_the_weighted_rows_alone(objective, params):
     logits = np.asarray(objective.predict(params, batch())["logits_BC"], np.float64)[:3]
     log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    sums, counts = objective.sums(params, batch(), None), objective.counts(batch())
+    sums, counts = objective.sums(params, batch(), Context()), objective.counts(batch())
     assert {name: float(count) for name, count in counts.items()} == {"labels": 3, "tokens": 20}
     assert float(sums["loss"]) == pytest.approx(-log_probabilities[np.arange(3), [0, 1, 2]].sum(), rel=1e-5)
     assert float(sums["accuracy"]) == (logits.argmax(-1) == [0, 1, 2]).sum()
@@ -56,7 +57,7 @@ def test_dropout_follows_its_key_and_acts_on_the_pooled_vector_too(params):
 
     @jax.jit
     def train(head, rng):
-        return jax.value_and_grad(lambda head: objective.sums(params | {"classifier": head}, one, rng)["loss"])(head)
+        return jax.value_and_grad(lambda head: objective.sums(params | {"classifier": head}, one, Context(rng))["loss"])(head)
 
     losses, gradients = zip(*(train(params["classifier"], jax.random.key(seed)) for seed in (1, 1, 2, 3)))
     assert losses[0] == losses[1] and len(set(map(float, losses))) == 3

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bert_jax import batch as contract
+from bert_jax.batch import Context
 from bert_jax.data.loader import Loader, LoaderConfig, Phase
 from bert_jax.data.masking import MaskRule
 from bert_jax.models.encoder import EncoderConfig
@@ -63,7 +64,7 @@ def unpacked(packed: dict) -> dict:
 def losses(params, batch: dict):
     """(loss, metrics) of one batch, without dropout."""
     objective = bert(MODEL)
-    sums, counts = objective.sums(params, batch, None), objective.counts(batch)
+    sums, counts = objective.sums(params, batch, Context()), objective.counts(batch)
     return objective.loss(sums, counts), objective.means(sums, counts)
 
 

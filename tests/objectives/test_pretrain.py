@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.batch import Context
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.losses import cross_entropy_sums
 from bert_jax.objectives.pretrain import bert
@@ -98,20 +99,20 @@ def test_sums_and_counts_leave_out_what_has_no_weight(params):
     changed["masked_lm_ids"][1, 1] += 1
     changed["masked_lm_ids"][2] += 1
     changed["next_sentence_labels"][2] = 1
-    before, after = objective.sums(params, full, None), objective.sums(params, changed, None)
+    before, after = objective.sums(params, full, Context()), objective.sums(params, changed, Context())
     assert {name: float(value) for name, value in before.items()} == {name: float(value) for name, value in after.items()}
 
 
 def test_what_stands_at_padding_changes_nothing(params):
     objective, changed = bert(CONFIG), batch()
     changed["input_ids"][:, 5:] = 19
-    for name, value in objective.sums(params, batch(), None).items():
-        assert float(value) == pytest.approx(float(objective.sums(params, changed, None)[name]), rel=1e-6)
+    for name, value in objective.sums(params, batch(), Context()).items():
+        assert float(value) == pytest.approx(float(objective.sums(params, changed, Context())[name]), rel=1e-6)
 
 
 def test_the_loss_is_the_sum_of_the_two_means(params):
     objective = bert(CONFIG)
-    means = objective.means(objective.sums(params, batch(), None), objective.counts(batch()))
+    means = objective.means(objective.sums(params, batch(), Context()), objective.counts(batch()))
     assert float(means["loss"]) == pytest.approx(float(means["masked_lm_loss"] + means["next_sentence_loss"]))
 
 
@@ -119,12 +120,12 @@ def test_without_next_sentence_its_parameters_and_metrics_are_absent():
     objective = bert(CONFIG, next_sentence=False)
     params = objective.init(jax.random.key(0))
     assert set(params) == {"encoder", "masked_lm"}
-    assert set(objective.sums(params, batch(), None)) == set(objective.terms) == {"masked_lm_loss", "masked_lm_accuracy"}
+    assert set(objective.sums(params, batch(), Context())) == set(objective.terms) == {"masked_lm_loss", "masked_lm_accuracy"}
 
 
 def test_dropout_acts_in_training_only_and_follows_its_key(params):
     objective = bert(CONFIG)
-    loss = lambda rng: float(objective.sums(params, batch(), rng)["masked_lm_loss"])  # noqa: E731
+    loss = lambda rng: float(objective.sums(params, batch(), Context(rng))["masked_lm_loss"])  # noqa: E731
     assert loss(None) == loss(None)
     assert loss(jax.random.key(1)) == loss(jax.random.key(1)) != loss(jax.random.key(2))
 
@@ -132,7 +133,7 @@ def test_dropout_acts_in_training_only_and_follows_its_key(params):
 def test_unrolled_layers_compute_what_the_loop_computes(params):
     loop, unrolled = bert(CONFIG), bert(replace(CONFIG, unroll_layers=True))
     gradients = [
-        jax.jit(jax.grad(lambda p, o=objective: o.loss(o.sums(p, batch(), None), o.counts(batch()))))(params)
+        jax.jit(jax.grad(lambda p, o=objective: o.loss(o.sums(p, batch(), Context()), o.counts(batch()))))(params)
         for objective in (loop, unrolled)
     ]
     for one, other in zip(*map(jax.tree.leaves, gradients)):
@@ -144,7 +145,7 @@ def test_no_array_over_all_positions_and_the_whole_vocabulary_is_made():
     config = EncoderConfig(vocab_size=977, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=12)
     objective, data = bert(config), batch(rows=3, length=31, slots=2)
     params = objective.init(jax.random.key(0))
-    gradient = jax.grad(lambda p: objective.loss(objective.sums(p, data, jax.random.key(0)), objective.counts(data)))
+    gradient = jax.grad(lambda p: objective.loss(objective.sums(p, data, Context(jax.random.key(0))), objective.counts(data)))
     text = jax.jit(gradient).lower(params).compile().as_text()
     assert "3,2,977" in text or "6,977" in text
     assert "31,977" not in text and "93,977" not in text

@@ -37,10 +37,10 @@ def largest_over_vocabulary(text: str) -> int:
 def with_logits_everywhere(model):
     """The same loss, with the vocabulary's product at all places of the row: masks do not change its value, only its cost."""
 
-    def sums(params, batch, rng):
+    def sums(params, batch, context):
         everywhere = np.tile(np.arange(LENGTH, dtype=np.int32), (ROWS, 1))
         full = batch | {"masked_lm_positions": everywhere, "masked_lm_ids": batch["input_ids"]}
-        return model.sums(params, full | {"masked_lm_weights": np.ones((ROWS, LENGTH), np.float32)}, rng)
+        return model.sums(params, full | {"masked_lm_weights": np.ones((ROWS, LENGTH), np.float32)}, context)
 
     return model._replace(sums=sums)
 

@@ -48,7 +48,7 @@ def slope(at: float, batch: dict, optimizer):
     sqrt = Objective(
         init=lambda rng: {"x": jnp.float32(at)},
         counts=lambda batch: {"tokens": jnp.float32(1)},
-        sums=lambda params, batch, rng: {"loss": jnp.sqrt(params["x"])},
+        sums=lambda params, batch, context: {"loss": jnp.sqrt(params["x"])},
         terms={"loss": Term("tokens", 1.0)},
         predict=None,
     )

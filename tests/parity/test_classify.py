@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.batch import Context
 from bert_jax.interop.names import from_huggingface
 from bert_jax.objectives.classify import classify
 from tests.parity import case
@@ -33,5 +34,5 @@ def test_logits_and_loss_equal_torch_live():
     ours = batch | {"label_ids": labels, "label_weights": np.ones(len(labels), np.float32)}
     assert expected.logits.std() > 0.1
     np.testing.assert_allclose(objective.predict(params, ours)["logits_BC"], expected.logits, atol=TOLERANCE, rtol=0)
-    means = objective.means(objective.sums(params, ours, None), objective.counts(ours))
+    means = objective.means(objective.sums(params, ours, Context()), objective.counts(ours))
     assert float(means["loss"]) == pytest.approx(float(expected.loss), abs=TOLERANCE)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.batch import Context
 from bert_jax.interop.names import from_huggingface
 from bert_jax.models.encoder import Encoder
 from bert_jax.objectives.pretrain import bert
@@ -22,7 +23,7 @@ def ours(layers: int, tensors: dict, batch: dict) -> tuple[dict, dict]:
     encoded = Encoder(case.encoder_config(layers)).apply(
         {"params": params["encoder"]}, batch["input_ids"], batch["segment_ids"], batch["input_mask"], train=False
     )
-    loss, gradients = jax.value_and_grad(lambda p: objective.loss(objective.sums(p, batch, None), objective.counts(batch)))(
+    loss, gradients = jax.value_and_grad(lambda p: objective.loss(objective.sums(p, batch, Context()), objective.counts(batch)))(
         params
     )
     return {

@@ -6,6 +6,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax import run
+from bert_jax.batch import Context
 from bert_jax.interop.names import ALBERT, DISTILBERT, ELECTRA_GENERATOR, ROBERTA, from_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
@@ -87,7 +88,7 @@ def test_logits_loss_and_gradients_equal_the_peers(kind):
         np.testing.assert_allclose(found["logits_BC"], out.sop_logits.detach().numpy(), atol=1e-4, rtol=0)
 
     def loss(params):
-        return objective.loss(objective.sums(params, batch, None), objective.counts(batch))
+        return objective.loss(objective.sums(params, batch, Context()), objective.counts(batch))
 
     value, gradients = jax.value_and_grad(loss)(params)
     assert float(value) == pytest.approx(out.loss.item(), abs=1e-5)
