@@ -26,6 +26,7 @@ from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
 from bert_jax.parallel.layout import Layout, make_layout
 from bert_jax.parallel.step import init_state
+from bert_jax.tasks import next_item
 from bert_jax.text import kinds
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.train.evaluate import evaluate
@@ -95,7 +96,11 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     if not ended.complete:
         say(f"stopped and saved at step {ended.step:,}; the same command continues")
         return False
-    hosts.only_first(lambda: write_report(workdir, ended.step, lambda: baselines(text, rows, eval_batches)))
+
+    def beside() -> dict[str, float]:
+        return baselines(text, rows, eval_batches) | next_item_metrics(config, objective, ended.params, tokenizer, text)
+
+    hosts.only_first(lambda: write_report(workdir, ended.step, beside))
     return True
 
 
@@ -115,6 +120,15 @@ def baselines(text: store.Store, rows: loader.LoaderConfig, eval_batches: Callab
     if rows.in_pairs:
         found["next_sentence_majority"] = loader.majority_baseline(eval_batches())
     return found
+
+
+def next_item_metrics(config, objective, params, tokenizer: Tokenizer, text: store.Store) -> dict[str, float]:
+    """Where the input is histories of items: how well the last of each is told from those before it."""
+    if config.data.input_format != next_item.FORMAT:
+        return {}
+    histories, length = next_item.read_histories(config.data.input_file), config.data.max_seq_length
+    counts = text.unigram_counts
+    return next_item.evaluate(objective, params, tokenizer, histories, counts, max_seq_length=length, seed=config.seed)
 
 
 def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[Tokenizer, store.Store]:
@@ -394,4 +408,5 @@ def evaluate_trained(workdir: Path) -> dict[str, float]:
         return loader.evaluation_batches(text.held_out, trained.tokenizer, rows, plans, config.data.num_eval_rows)
 
     metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), map(hosts.own_rows, eval_batches()))
-    return metrics | baselines(text, rows, eval_batches)
+    of_items = next_item_metrics(config, trained.objective, trained.params, trained.tokenizer, text)
+    return metrics | baselines(text, rows, eval_batches) | of_items

@@ -27,6 +27,12 @@ ROWS = (
 )
 PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
 PRETRAINING += [f"roberta.py:{row}" for row in ("tiny", "base", "large")]
+PRETRAINING += [
+    f"electra.py:{row}" for row in ("tiny", "small", "base", "large", "base-replaced_at_masks", "base-all_tokens_mlm")
+]
+PRETRAINING += [f"spanbert.py:{row}" for row in ("tiny", "base", "large")]
+PRETRAINING += [f"bert4rec.py:{row}" for row in ("tiny", "ml-1m", "ml-20m", "beauty", "steam")]
+PRETRAINING += [f"lamb.py:{row}" for row in ("76min", "512", "32k", "4k-base")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 
 
@@ -39,7 +45,12 @@ def test_every_config_file_is_tested_here():
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "roberta.py:tiny", "albert.py:tiny"])
+ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base"]
+ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "bert4rec")]
+ONE_STEP += ["electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
+
+
+@pytest.mark.parametrize("name", ONE_STEP)
 def test_one_step_is_trained_and_every_key_read(name, tmp_path):
     config = load(name)
     small = {
@@ -53,6 +64,9 @@ def test_one_step_is_trained_and_every_key_read(name, tmp_path):
         "train.train_batch_size": 8,
         "data.input_file": tiny.write_corpus(tmp_path / "text.txt"),
     }
+    if config.data.input_format == "histories":
+        small["data.input_file"] = tmp_path / "histories.txt"
+        small["data.input_file"].write_text("".join(f"{n % 7} {n % 5} {n % 3} {n % 11} {n % 2}\n" for n in range(60)))
     if config.text.kind == "bytelevel":
         small["text.vocab_size"] = 300  # bytes alone are 256
     recorder = configs.Recorder(load(name, *(f"{key}={value}" for key, value in small.items())))

@@ -14,6 +14,7 @@ from bert_jax.data.units import CUT_DOCUMENTS, MAX_DOCUMENT_BYTES, TEXT, Unit
 
 MAX_LINE_CHARS = 2**20
 END_OF_DOCUMENT = None
+LEFT_OUT = 2  # items at the end of a history: the last one to test with, the one before it to choose by
 
 
 def documents(unit: Unit, report: Report) -> Iterator[list[str]]:
@@ -65,7 +66,23 @@ def _json_lines(unit: Unit, report: Report) -> Iterator[str | None]:
         yield END_OF_DOCUMENT
 
 
-PARSERS = {"sentences": _sentences, "paragraphs": _paragraphs, "wiki": _wiki, "jsonl": _json_lines}
+def _histories(unit: Unit, report: Report) -> Iterator[str | None]:
+    for line in _lines(unit, report):
+        items = line.split()[:-LEFT_OUT]
+        if items:
+            yield " ".join(items)
+        elif line:
+            report.note(f"histories of {LEFT_OUT} items or fewer", unit.source)
+        yield END_OF_DOCUMENT
+
+
+PARSERS = {
+    "sentences": _sentences,
+    "paragraphs": _paragraphs,
+    "wiki": _wiki,
+    "jsonl": _json_lines,
+    "histories": _histories,
+}
 
 
 def _text_of(line: str, place: str, report: Report) -> str:

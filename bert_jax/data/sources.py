@@ -12,6 +12,7 @@ Formats of files (data.input_format):
     wiki        `<doc ...>` to `</doc>` as WikiExtractor writes them: the first line is the title and is left out
     jsonl       a JSON object per line whose field `text` is a document; its lines are paragraphs
     parquet     the same with a column `text`
+    histories   a line for each user: names of items in order, separated by blanks; the last two are left out, for evaluation
     auto        decided for each file: jsonl and parquet by the name; else from its first lines: wiki if the first one opens a
                 `<doc`, paragraphs if more than a quarter of them hold several sentences, else sentences
 
@@ -35,7 +36,7 @@ from bert_jax.data.report import Report
 from bert_jax.data.units import Unit
 from bert_jax.errors import UserError
 
-FORMATS = ("auto", "sentences", "paragraphs", "wiki", "jsonl", "parquet")
+FORMATS = ("auto", "sentences", "paragraphs", "wiki", "jsonl", "parquet", "histories")
 TFDS = "tfds:"
 ROWS_PER_READ = 256
 ROW_BYTES = 2**10  # a guess that only the estimate of the time left rests on

@@ -33,6 +33,7 @@ ENDS = {  # what a document ends with, by kind
     "paragraphs": EMPTY_LINE,
     "wiki": re.compile(rb"\n</doc>[^\n]*\n|\n(?=<doc[ >])"),
     "jsonl": re.compile(rb"\n"),
+    "histories": re.compile(rb"\n"),
 }
 TEXT = "text"  # the field of JSON lines and the column of tables that holds the documents
 

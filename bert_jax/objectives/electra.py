@@ -1,5 +1,5 @@
-"""ELECTRA (Clark et al. 2020, arXiv 2003.10555; google-research/electra run_pretraining.py): a small generator fills the masks, and
-the encoder tells its pieces from the original ones; with the ablations of the paper's section 3.4."""
+"""ELECTRA (Clark et al. 2020, arXiv 2003.10555; google-research/electra run_pretraining.py): a small generator fills the masks,
+and the encoder tells its pieces from the original ones; with the ablations of the paper's section 3.4."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
     logits_BPV, and logits_BL for "replaced" where that is learned.
 
     Args:
-        generator_size: width, heads and feed-forward of the generator as a share of the encoder's.
+        generator_size: width and feed-forward of the generator as a share of the encoder's.
         learns: of TASKS.
 
     Raises:
@@ -81,9 +81,9 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
 
 
 def generator_config(config: EncoderConfig, size: float) -> EncoderConfig:
-    """The same depth and tables, a share of the width (google-research/electra run_pretraining.get_generator_config)."""
-    heads = max(1, int(config.num_attention_heads * size))
+    """The same depth, tables and width of a head, a share of the width (google-research/electra run_pretraining.get_generator_config)."""
     width = round(config.hidden_size * size)
+    heads = max(1, width * config.num_attention_heads // config.hidden_size)
     if not 0 < size <= 1 or width % heads:
         raise UserError(
             "objective.generator_size gives no generator",
@@ -103,8 +103,8 @@ def generator_config(config: EncoderConfig, size: float) -> EncoderConfig:
 def sample(logits_BPV, key, example_id_B) -> jax.Array:
     """int32[B, P]: a piece for each slot, by the probabilities of the logits; a row's draws depend on key and number alone.
 
-    One uniform number for each slot, and where it falls among the cumulative probabilities: first among sums of BLOCK pieces, then
-    in that block. Gumbel noise, as in the released code, would be a random number for each piece of the vocabulary.
+    One uniform number for each slot, and where it falls among the cumulative probabilities: first among sums of BLOCK pieces,
+    then in that block. Gumbel noise, as in the released code, would be a random number for each piece of the vocabulary.
     """
     rows, slots, vocab = logits_BPV.shape
     uniform_BP = jax.vmap(lambda number: jax.random.uniform(jax.random.fold_in(key, number), (slots,)))(example_id_B)

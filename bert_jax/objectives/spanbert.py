@@ -1,5 +1,5 @@
-"""SpanBERT (Joshi et al. 2020, arXiv 1907.10529, section 3): masked LM over hidden spans, and each piece of a span once more from the
-two pieces beside the span."""
+"""SpanBERT (Joshi et al. 2020, arXiv 1907.10529, section 3): masked LM over hidden spans, and each piece of a span once more from
+the two pieces beside the span."""
 
 from typing import NamedTuple
 

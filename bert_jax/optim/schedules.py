@@ -44,6 +44,21 @@ def linear(learning_rate: float, num_warmup_steps: int, num_train_steps: int, en
     return polynomial(learning_rate, num_warmup_steps, num_train_steps, end_learning_rate, power=1.0)
 
 
+def linear_twice(
+    learning_rate: float,
+    num_warmup_steps: int,
+    num_train_steps: int,
+    second_begins: int,
+    second_learning_rate: float,
+    second_num_warmup_steps: int,
+) -> Callable:
+    """`linear` to step second_begins, then once more with a warm-up and a peak of its own to the end (LAMB's mixed batches, You
+    et al. 2020, arXiv 1904.00962, section 4.1)."""
+    first = linear(learning_rate, num_warmup_steps, second_begins)
+    second = linear(second_learning_rate, second_num_warmup_steps, num_train_steps - second_begins)
+    return lambda step: jnp.where(step < second_begins, first(step), second(step - second_begins))
+
+
 def polynomial(
     learning_rate: float, num_warmup_steps: int, num_train_steps: int, end_learning_rate: float = 0.0, power: float = 1.0
 ) -> Callable:
@@ -95,6 +110,7 @@ def _warmed_up(peak: float, end: float, num_warmup_steps: int, num_train_steps: 
 SCHEDULES = {
     "bert": bert,
     "linear": linear,
+    "linear_twice": linear_twice,
     "polynomial": polynomial,
     "cosine": cosine,
     "constant": constant,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bert_jax.config import write_json
 from bert_jax.errors import UserError
-from bert_jax.text import byte_level, learn, sentence_piece, wordpiece
+from bert_jax.text import byte_level, items, learn, sentence_piece, wordpiece
 from bert_jax.text.counting import MAX_WORDS, Sample, count_words
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -27,6 +27,7 @@ KINDS = {
     "unigram": Kind("spiece.model", sentence_piece.load_unigram, learn.sentencepiece_words, learn.save_unigram),
     "bpe": Kind("spiece.model", sentence_piece.load_bpe, learn.sentencepiece_words, learn.save_bpe),
     "bytelevel": Kind("vocab.json", byte_level.load, learn.bytelevel_words, learn.save_bytelevel),
+    "items": Kind("items.txt", items.load, items.words, items.save),
 }
 
 

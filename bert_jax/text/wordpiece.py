@@ -196,13 +196,17 @@ def load(vocab_file: str | Path, do_lower_case: bool) -> WordPiece:
     Raises:
         UserError: the file is absent, unreadable or empty, a piece is there twice, or a special piece is missing.
     """
-    path = Path(vocab_file)
+    return WordPiece(read_pieces(Path(vocab_file)), do_lower_case)
+
+
+def read_pieces(path: Path) -> tuple[str, ...]:
+    """The lines of a file, all different, with the special pieces of BERT among them; raises UserError as `load` says."""
     # Only \n ends a line: some published vocabularies hold other Unicode line breaks as pieces.
     pieces = [line.removesuffix("\r") for line in read_vocabulary_text(path).split("\n")]
     while pieces and not pieces[-1]:
         pieces.pop()
     _check(pieces, path)
-    return WordPiece(tuple(pieces), do_lower_case)
+    return tuple(pieces)
 
 
 def _check(pieces: list[str], path: Path) -> None:

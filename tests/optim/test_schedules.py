@@ -21,12 +21,21 @@ def test_berts_rate_warms_up_from_zero_and_meets_a_decay_that_has_already_begun(
     assert found == pytest.approx([0, 5e-5, 9e-5, 9e-5, 4.5e-5, 0, 0], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+ONE_PEAK = [name for name in SCHEDULES if name != "linear_twice"]
+
+
+def test_linear_twice_is_linear_in_each_part():
+    options = {"second_begins": 60, "second_learning_rate": 4e-5, "second_num_warmup_steps": 5}
+    found = rates("linear_twice", [0, 5, 10, 35, 59, 60, 65, 87.5, 110, 200], **options)
+    assert found == pytest.approx([0, 5e-5, 1e-4, 5e-5, 2e-6, 0, 4e-5, 2e-5, 0, 0], abs=1e-11)
+
+
+@pytest.mark.parametrize("name", ONE_PEAK)
 def test_without_warmup_the_first_rate_is_the_peak(name):
     assert float(make_schedule(name, 1e-4, 0, 100)(0)) == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", ONE_PEAK)
 def test_a_warmup_as_long_as_the_training_stays_finite(name):
     schedule = make_schedule(name, 1e-4, 100, 100)
     assert [float(schedule(step)) for step in (0, 50, 99)] == pytest.approx([0, 5e-5, 9.9e-5])

@@ -1,0 +1,94 @@
+"""The next item of a history: leave-one-out evaluation of BERT4Rec (Sun et al. 2019, arXiv 1904.06690, sections 3.6 and 4.2)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from bert_jax.data import keyed
+from bert_jax.data.report import Report
+from bert_jax.data.sources import find_files
+from bert_jax.data.units import of_file
+from bert_jax.metrics.ranking import hit_rate, mrr, ndcg, ranks
+
+NEGATIVES = 100  # drawn by popularity for each user, none of them in the history (section 4.2)
+ROWS = 256  # of a batch
+FORMAT = "histories"
+
+
+def read_histories(input_file: str) -> Iterator[list[str]]:
+    """The histories of a file or pattern, whole."""
+    for path in find_files([part.strip() for part in input_file.split(",")]):
+        for unit in of_file(path, FORMAT, Report()):
+            yield from (line.split() for line in unit.raw.decode().split("\n") if len(line.split()) > 2)
+
+
+def evaluate(objective, params, tokenizer, histories, popularity: np.ndarray, *, max_seq_length: int, seed: int) -> dict:
+    """How well the last item of each history is told from those before it, and how well a ranking by popularity does.
+
+    Args:
+        histories: names of items of each user in order, at least two.
+        popularity: int[V], how often each piece was seen in training.
+
+    Returns:
+        hr@k, ndcg@k and mrr among NEGATIVES others, as in the paper; with "full_" before them among all items that the user has
+        not had; with "popularity_" those of the baseline. An item never seen in training is ranked last.
+    """
+    predict, key = jax.jit(objective.predict), keyed.key_of(seed, "negatives")
+    users = tokenizer.encode([" ".join(history) for history in histories])
+    found: dict[str, list[np.ndarray]] = {}
+    for first in range(0, len(users), ROWS):
+        known, target = (
+            [items[:-1] for items in users[first : first + ROWS]],
+            [items[-1] for items in users[first : first + ROWS]],
+        )
+        scores = np.asarray(predict(params, _rows(known, tokenizer, max_seq_length))["logits_BPV"][: len(known), 0])
+        allowed = _allowed(known, target, tokenizer)
+        others = _negatives(allowed, target, popularity, key, first)
+        for name, of in (("", scores), ("popularity_", np.broadcast_to(popularity, scores.shape))):
+            of = np.where(allowed, of, -np.inf)
+            drawn = np.take_along_axis(of, np.column_stack([target, others]), axis=1)
+            found.setdefault(name, []).append(ranks(drawn, np.zeros(len(target), np.int64)))
+            found.setdefault(f"{name}full_", []).append(ranks(of, np.array(target)))
+    return {f"{name}{metric}": value for name, of in found.items() for metric, value in _metrics(np.concatenate(of)).items()}
+
+
+def _metrics(of: np.ndarray) -> dict[str, float]:
+    found = {f"hr@{k}": hit_rate(of, k) for k in (1, 5, 10)} | {f"ndcg@{k}": ndcg(of, k) for k in (5, 10)}
+    return found | {"mrr": mrr(of)}
+
+
+def _rows(known: list[list[int]], tokenizer, length: int) -> dict[str, np.ndarray]:
+    """[CLS] items [MASK] [SEP], the last items where there are more than fit; always ROWS rows, for one compilation."""
+    batch = {name: np.zeros((ROWS, length), np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
+    batch["masked_lm_positions"] = np.zeros((ROWS, 1), np.int32)
+    for row, items in enumerate(known):
+        ids = [tokenizer.cls_id, *items[-(length - 3) :], tokenizer.mask_id, tokenizer.sep_id]
+        batch["input_ids"][row, : len(ids)], batch["input_mask"][row, : len(ids)] = ids, 1
+        batch["masked_lm_positions"][row] = len(ids) - 2
+    return batch
+
+
+def _allowed(known: list[list[int]], target: list[int], tokenizer) -> np.ndarray:
+    """bool[N, V]: the items among which each target is looked for, itself among them where training knew it."""
+    allowed = np.ones((len(known), tokenizer.size), bool)
+    for row, items in enumerate(known):
+        allowed[row, items] = False
+    allowed[np.arange(len(target)), target] = True
+    allowed[:, [tokenizer.id_of[piece] for piece in tokenizer.special]] = False
+    return allowed
+
+
+def _negatives(allowed: np.ndarray, target: list[int], popularity: np.ndarray, key: np.uint64, first: int) -> np.ndarray:
+    """int[N, at most NEGATIVES]: others, drawn without replacement with chances by popularity (Efraimidis and Spirakis 2006).
+
+    first: number of the first user, by which the draws are keyed.
+    """
+    rows, vocab = allowed.shape
+    uniform = keyed.uniform(key, first + np.arange(rows)[:, None], np.arange(vocab)[None, :])
+    lots = np.log(np.maximum(uniform, np.finfo(np.float64).tiny)) / np.maximum(popularity, 0.5)
+    others = allowed.copy()
+    others[np.arange(rows), target] = False
+    lots[~others] = -np.inf
+    return np.argsort(-lots, axis=1, kind="stable")[:, : min(NEGATIVES, int(others.sum(axis=1).min()))]
