@@ -8,8 +8,8 @@ is what the evaluation asks for (leave-one-out), among 100 others drawn by popul
 Hardware of the paper: one GeForce GTX 1080 Ti (arXiv 1904.06690, section 4.4).
 Expected: HR@10 0.697 and NDCG@10 0.482 on ml-1m among 100 others (the same, table 2); 0.284 and 0.154 among all items (later
 work). Not yet run here on these data.
-Source of the recipe: sections 3 and 4.4; steps and warm-up of the command released for ml-1m. Rows here begin with [CLS] and end with [SEP]; the cloze rows that hide only the last
-item are not made.
+Source of the recipe: sections 3 and 4.4; steps and warm-up of the command released for ml-1m. Rows here begin with [CLS] and end
+with [SEP]; the cloze rows that hide only the last item are not made.
 """
 
 import runpy

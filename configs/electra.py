@@ -9,8 +9,9 @@ Vocabulary: BERT's uncased one, by --config.text.vocab_file; else one of that ki
 Hardware of the paper: small 4 days on one V100, base 4 days on 16 TPU v3 (arXiv 2003.10555, section 3.3 and table 1).
 Expected: GLUE dev average 79.9 (small), 85.1 (base), 89.0 (large, 400,000 steps) after fine-tuning (the same, tables 1 and 2);
 the ablations of base 82.4, 82.4 and 84.3 against 85.0 (table 5). Not yet run here at that scale.
-Source of the recipe: table 6 of the paper, google-research/electra configure_pretraining.py. Masks as in the code: 85% [MASK], the
-rest as it is. A row is one stretch of a document here; the code makes two segments of it.
+Source of the recipe: table 6 of the paper, google-research/electra configure_pretraining.py. Masks as in the code: 85% [MASK],
+the rest as it is. A row is one stretch of a document here; the code makes two segments of it. The weight 1 of the ablations that
+restore pieces is ours.
 """
 
 import runpy

@@ -2,9 +2,10 @@
 
     python -m bert_jax train --config=configs/lamb.py:76min --workdir=W --config.data.input_file='text/*.txt'
 
-Argument: 76min (the default): 65,536 rows of 128, then 32,768 rows of 512; or one batch size for both lengths: 512, 1k, 2k, 4k, 8k,
-16k, 32k; each with -base for BERT-base instead.
-Hardware of the paper: 1,024 TPU v3 chips, 76.2 minutes; 32k 101 minutes; 512 rows on 16 chips 82.8 hours (arXiv 1904.00962, table 1).
+Argument: 76min (the default): 65,536 rows of 128, then 32,768 rows of 512; or one batch size for both lengths: 512, 1k, 2k, 4k,
+8k, 16k, 32k; each with -base for BERT-base instead.
+Hardware of the paper: 1,024 TPU v3 chips, 76.2 minutes; 32k 101 minutes; 512 rows on 16 chips 82.8 hours (arXiv 1904.00962,
+table 1).
 Expected: SQuAD 1.1 dev F1 90.58 (76min), 91.48 (32k), 91.75 (512) after fine-tuning (the same, table 1). Not yet run here at that
 scale.
 Source of the recipe: tables 1 and 4 (rate by the square root of the batch, warm-up by the batch); 76min: batch and steps from

@@ -18,7 +18,7 @@ def hit_rate(ranks: np.ndarray, k: int) -> float:
 
 
 def ndcg(ranks: np.ndarray, k: int) -> float:
-    """NDCG@k with one right candidate: 1 / log2(1 + rank) where it is among the first k, else 0 (Jarvelin and Kekalainen 2002)."""
+    """NDCG@k (Järvelin and Kekäläinen 2002) with one right candidate: 1 / log2(1 + rank) among the first k, else 0."""
     return float(np.mean(np.where(ranks <= k, 1 / np.log2(1 + ranks), 0.0)))
 
 

@@ -81,7 +81,8 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
 
 
 def generator_config(config: EncoderConfig, size: float) -> EncoderConfig:
-    """The same depth, tables and width of a head, a share of the width (google-research/electra run_pretraining.get_generator_config)."""
+    """The same depth, tables and width of a head, a share of the width (google-research/electra run_pretraining.py,
+    get_generator_config)."""
     width = round(config.hidden_size * size)
     heads = max(1, width * config.num_attention_heads // config.hidden_size)
     if not 0 < size <= 1 or width % heads:

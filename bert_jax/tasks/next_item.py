@@ -1,7 +1,6 @@
 """The next item of a history: leave-one-out evaluation of BERT4Rec (Sun et al. 2019, arXiv 1904.06690, sections 3.6 and 4.2)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -39,10 +38,7 @@ def evaluate(objective, params, tokenizer, histories, popularity: np.ndarray, *,
     users = tokenizer.encode([" ".join(history) for history in histories])
     found: dict[str, list[np.ndarray]] = {}
     for first in range(0, len(users), ROWS):
-        known, target = (
-            [items[:-1] for items in users[first : first + ROWS]],
-            [items[-1] for items in users[first : first + ROWS]],
-        )
+        known, target = zip(*((items[:-1], items[-1]) for items in users[first : first + ROWS]))
         scores = np.asarray(predict(params, _rows(known, tokenizer, max_seq_length))["logits_BPV"][: len(known), 0])
         allowed = _allowed(known, target, tokenizer)
         others = _negatives(allowed, target, popularity, key, first)

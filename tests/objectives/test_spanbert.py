@@ -32,9 +32,9 @@ def test_spans_by_hand():
 def test_the_loss_equals_one_written_in_torch(max_span_pieces):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     rows, objective = batch(), spanbert(CONFIG, max_span_pieces=max_span_pieces)
-    params, data = objective.init(jax.random.key(0)), case.as_jax(rows)
+    params, data = jax.jit(objective.init)(jax.random.key(0)), case.as_jax(rows)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
-    found = objective.means(objective.sums(params, data, Context()), objective.counts(data))
+    found = jax.jit(lambda: objective.means(objective.sums(params, data, Context()), objective.counts(data)))()
 
     out = encode(Encoder(CONFIG), params["encoder"], data, None)
     hidden, table = (torch.tensor(np.asarray(array)) for array in (out.hidden_BLD, out.word_table_VD))
@@ -58,9 +58,10 @@ def test_the_loss_equals_one_written_in_torch(max_span_pieces):
 
 def test_slots_without_a_prediction_change_nothing():
     objective, rows = spanbert(CONFIG, max_span_pieces=5), batch()
-    params = objective.init(jax.random.key(0))
+    params = jax.jit(objective.init)(jax.random.key(0))
     changed = case.batch() | {name: rows[name].copy() for name in ("masked_lm_positions", "masked_lm_weights")}
     changed["masked_lm_positions"][3] = [4, 9, 2, 2, 1]
-    before, after = (objective.sums(params, case.as_jax(data), Context()) for data in (rows, changed))
+    sums = jax.jit(lambda data: objective.sums(params, data, Context()))
+    before, after = (sums(case.as_jax(data)) for data in (rows, changed))
     for name, value in before.items():
         assert float(value) == pytest.approx(float(after[name]), rel=1e-6), name

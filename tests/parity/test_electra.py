@@ -94,7 +94,7 @@ def peers_loss(peers, rows):
 
 def means(objective, params, rows) -> dict:
     data = case.as_jax(rows)
-    return objective.means(objective.sums(params, data, Context(row_rng=KEY)), objective.counts(data))
+    return jax.jit(lambda: objective.means(objective.sums(params, data, Context(row_rng=KEY)), objective.counts(data)))()
 
 
 def test_losses_and_gradients_equal_the_peers(peers):
@@ -104,7 +104,7 @@ def test_losses_and_gradients_equal_the_peers(peers):
         peer.zero_grad()
     loss, expected = peers_loss(peers, rows)
     loss.backward()
-    assert 0.1 < expected["replaced_share"] < 0.3
+    assert 0.1 < expected["replaced_share"] < 0.4
     found = means(objective, params, rows)
     for name in ("masked_lm_loss", "replaced_loss", "replaced_share", "replaced_accuracy"):
         assert float(found[name]) == pytest.approx(expected[name], abs=1e-5), name

@@ -28,7 +28,7 @@ def model(scores_of_row):
 
 
 def next_one(before_BP):
-    return jnp.where(jnp.arange(TOKENIZER.size) == before_BP[..., None] + 1, 1.0, 0.0)
+    return jnp.where(jnp.arange(TOKENIZER.size)[None, None] == before_BP[..., None] + 1, 1.0, 0.0)
 
 
 def histories(users=300):
@@ -74,7 +74,7 @@ def test_an_item_that_training_never_saw_is_a_miss():
 
 
 def test_negatives_are_drawn_by_popularity():
-    """65 items of weight 9, 65 of weight 1: of 100 drawn about 36 are light (50 by even chances), each before the one asked for."""
+    """65 items of weight 9, 65 of weight 1: of 100 drawn about 36 are light (by even chances 50), each before the right one."""
     counts = np.r_[np.zeros(5), np.full(65, 9.0), np.full(65, 1.0)]
     likes = np.r_[np.zeros(70), np.ones(65)]
     likes[TOKENIZER.id_of["i1"]] = 0.5
