@@ -74,9 +74,12 @@ def finetune(args, config) -> int:
 
 
 def evaluate(args, config) -> int:
-    from bert_jax import run
+    from bert_jax import finetune, run
 
-    for name, value in run.evaluate_trained(args.workdir).items():
+    metrics = run.evaluate_trained(args.workdir)
+    if args.sts:
+        metrics["stsb_spearman"] = finetune.sts_of_trained(args.workdir, args.sts)
+    for name, value in metrics.items():
         print(f"{name:26s} {value:.4f}")
     return EXIT_DONE
 
@@ -130,7 +133,12 @@ VERBS = {
     "finetune": Verb(
         finetune, "train a pretrained encoder on a task and score it; the same command continues", needs_config=True
     ),
-    "evaluate": Verb(evaluate, "held-out metrics of a trained workdir", needs_config=False),
+    "evaluate": Verb(
+        evaluate,
+        "held-out metrics of a trained workdir",
+        needs_config=False,
+        options=(("--sts", {"metavar": "POOLING", "help": "score its vectors of sentences on STS-B too: cls, mean or max"}),),
+    ),
     "predict": Verb(
         predict,
         "fill in [MASK] in a text, with a trained workdir",

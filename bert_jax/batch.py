@@ -1,13 +1,15 @@
 """The contract between data and models: what a batch holds, and what an objective is given beside it.
 
 Legend of the shape letters used in array names everywhere in this package:
-B rows of the batch, L length of a row in tokens, E examples packed in a row, P predicted positions per row, D width of the
-encoder, H attention heads, K width of one head, F feed-forward width, V pieces of the vocabulary, N layers, C classes.
+B rows of the batch, T texts of a row, L length in tokens, E examples packed in a row, P predicted positions per row,
+D width of the encoder, H attention heads, K width of one head, F feed-forward width, V pieces of the vocabulary, N layers,
+C classes, G rows of the batch over all devices.
 
 The names are those of the data files of google-research/bert.
 
 A row holds one example, or several packed one behind the other. Only packed batches have sequence_ids, position_ids and
-cls_positions, and their pairs have a label for each example: [B, E] where a row of one example has [B].
+cls_positions, and their pairs have a label for each example: [B, E] where a row of one example has [B]. Only batches for
+sentence encoders have an axis T: their examples are texts, each a row of its own.
 """
 
 from collections.abc import Callable
@@ -19,15 +21,15 @@ from bert_jax.errors import UserError
 
 
 class Field(NamedTuple):
-    shape: str  # a letter for each axis; "B or BE" where packed rows have one axis more
+    shape: str  # a letter for each axis; "B or BE" where some batches have one axis more
     dtype: str
     meaning: str
 
 
 FIELDS = {
-    "input_ids": Field("BL", "int32", "piece numbers, masks already drawn"),
-    "input_mask": Field("BL", "int32", "1 at real tokens, 0 at padding"),
-    "segment_ids": Field("BL", "int32", "0 in sentence A with its [CLS] and [SEP], 1 in sentence B with its [SEP]"),
+    "input_ids": Field("BL or BTL", "int32", "piece numbers, masks already drawn"),
+    "input_mask": Field("BL or BTL", "int32", "1 at real tokens, 0 at padding and throughout rows that only fill the last batch"),
+    "segment_ids": Field("BL or BTL", "int32", "0 in sentence A with its [CLS] and [SEP], 1 in sentence B with its [SEP]"),
     "sequence_ids": Field("BL", "int32", "number of the example in its row, from 1 on; 0 at padding"),
     "position_ids": Field("BL", "int32", "place in the example, which begins at 0; 0 at padding"),
     "cls_positions": Field("BE", "int32", "where each example begins in the row; unused slots 0"),
@@ -40,6 +42,7 @@ FIELDS = {
         "B or BE", "float32", "1 for a real example, 0 for one that only fills a slot or the last batch"
     ),
     "label_ids": Field("B", "int32", "class of the row, when fine-tuning"),
+    "label_values": Field("B", "float32", "score of the row, when learning one"),
     "label_weights": Field("B", "float32", "1 for a real row, 0 for a row that only fills the last batch"),
 }
 

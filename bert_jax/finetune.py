@@ -1,8 +1,10 @@
 """Fine-tuning: from a pretrained encoder and a task to a workdir of its own, by the loop that pretrained it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,17 +20,33 @@ from bert_jax.objectives.objective import Objective
 from bert_jax.optim import schedules
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel.layout import make_layout
-from bert_jax.tasks import glue
+from bert_jax.predict.embed import embed, embed_by
+from bert_jax.tasks import glue, sentences
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.watch import read_metrics
+from bert_jax.transfer import transfer
+
+
+class Job(NamedTuple):
+    """What a task makes of a config and a pretrained model.
+
+    Attributes:
+        train, dev: the examples.
+        score: trained params -> metrics of the task, and what they are to be compared with.
+    """
+
+    objective: Objective
+    train: data.Encoded | data.EncodedTexts
+    dev: data.Encoded | data.EncodedTexts
+    score: Callable[[dict], dict[str, float]]
 
 
 def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict | None:
     """Fine-tunes the encoder of config.init_checkpoint, from where the workdir stood, and scores it on the dev set.
 
     Returns:
-        What result.json holds: the metrics of the task, the loss, and the accuracy of always guessing the commonest class of
-        the training examples. None when a signal stopped it; the same call then continues.
+        What result.json holds: the metrics of the task, and the loss. None when a signal stopped it; the same call then
+        continues.
 
     Raises:
         UserError: absent or broken data, no pretrained model, or a workdir that holds another run.
@@ -39,30 +57,29 @@ def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict |
 
 
 def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
-    train_examples, dev_examples = read_examples(config)
+    if config.task not in TASKS:
+        raise UserError("the task is unknown", got=config.task, expected=" or ".join(TASKS))
     if not config.init_checkpoint:
         raise UserError("init_checkpoint is empty", expected="--config.init_checkpoint=FOLDER, the workdir of a pretraining run")
     trained = run.open_trained(Path(config.init_checkpoint), say=say)
-    train_rows, dev_rows = (
-        data.encode(examples, trained.tokenizer, config.data.max_seq_length) for examples in (train_examples, dev_examples)
-    )
-    objective = build_objective(config, trained)
-    fit_config = _fit_config(config, len(train_examples))
+    job = TASKS[config.task](config, trained)
+    found = transfer(trained.params, jax.eval_shape(job.objective.init, jax.random.key(0)), source=config.init_checkpoint)
+    num_examples = {"train": len(job.train.lengths), "dev": len(job.dev.lengths)}
+    fit_config = _fit_config(config, num_examples["train"])
     size, steps = config.train.train_batch_size, fit_config.num_train_steps
-    schedule = schedules.bert(config.optim.learning_rate, int(config.optim.warmup_proportion * steps), steps)
-    optimizer = make_optimizer(schedule, weight_decay=config.optim.weight_decay)
+    optimizer, schedule = build_optimizer(config, steps)
     workdirs.write_config(
         config, workdir, {"vocabulary": trained.tokenizer.content_hash, "pretrained": str(config.init_checkpoint)}
     )
-    say(f"{config.task}: {len(train_examples):,} training and {len(dev_examples):,} dev examples, {steps:,} steps")
-    say(f"pretrained: encoder; drawn from the seed: {', '.join(drawn_anew(objective, trained.params))}")
+    say(f"{config.task}: {num_examples['train']:,} training and {num_examples['dev']:,} dev examples, {steps:,} steps")
+    say(found.describe())
     ended = fit(
-        objective,
+        job.objective,
         optimizer,
         schedule,
-        make_layout(config.parallel.mode, objective, optimizer, seed=config.seed, batch_size=size),
-        data.FinetuneLoader(train_rows, size, config.seed).iterate,
-        lambda: data.evaluation_batches(dev_rows, size),
+        make_layout(config.parallel.mode, job.objective, optimizer, seed=config.seed, batch_size=size),
+        data.FinetuneLoader(job.train, size, config.seed).iterate,
+        lambda: data.evaluation_batches(job.dev, size),
         fit_config,
         workdir,
         seed=config.seed,
@@ -72,35 +89,76 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
             "position": {"rows": step * size},
         },
         accept=lambda facts: workdirs.same_vocabulary(facts, trained.tokenizer),
-        pretrained={"encoder": trained.params["encoder"]},
+        pretrained=found.params,
         quiet=quiet,
     )
     if not ended.complete:
         say(f"stopped and saved at step {ended.step:,}; the same command continues")
         return None
-    predicted = predict_classes(objective, ended.params, data.evaluation_batches(dev_rows, size))
-    metrics = {name: metric(dev_rows.label_ids, predicted) for name, metric in glue.task(config.task).metrics.items()}
-    metrics["loss"] = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]["loss"]
-    commonest = np.bincount(train_rows.label_ids).argmax()
-    metrics["majority_accuracy"] = accuracy(dev_rows.label_ids, np.full_like(dev_rows.label_ids, commonest))
-    examples = {"train": len(train_examples), "dev": len(dev_examples)}
-    workdirs.write_result(workdir, {"step": ended.step, "metrics": metrics, "num_examples": examples})
+    held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
+    metrics = job.score(ended.params) | {"loss": held_out["loss"]}
+    workdirs.write_result(workdir, {"step": ended.step, "metrics": metrics, "num_examples": num_examples})
     return workdirs.finished(workdir)
+
+
+def classification(config, trained: run.Trained) -> Job:
+    """A task of GLUE: a class for a sentence or a pair, scored beside always guessing the commonest class of the training set."""
+    objective, length = build_objective(config, trained), config.data.max_seq_length
+    train, dev = (data.encode(examples, trained.tokenizer, length) for examples in read_examples(config))
+
+    def score(params) -> dict[str, float]:
+        predicted = predict_classes(objective, params, data.evaluation_batches(dev, config.train.train_batch_size))
+        commonest = np.full_like(dev.label_ids, np.bincount(train.label_ids).argmax())
+        metrics = {name: metric(dev.label_ids, predicted) for name, metric in glue.task(config.task).metrics.items()}
+        return metrics | {"majority_accuracy": accuracy(dev.label_ids, commonest)}
+
+    return Job(objective, train, dev, score)
+
+
+def sentence_encoder(config, trained: run.Trained) -> Job:
+    """An encoder of sentences, scored on the dev set of STS-B beside the pretrained encoder under the same pooling."""
+    encoder = run.encoder_config({**trained.config.model, **config.model, "pooler": False}, trained.tokenizer.size)
+    objective = run.named_objective({name: how.objective for name, how in sentences.LEARNING.items()}, config.objective, encoder)
+    folder, read = data_folder(config), sentences.LEARNING[config.objective.name].examples
+    train, dev = (
+        data.encode_texts(examples, trained.tokenizer, config.data.max_seq_length)
+        for examples in (
+            _some_of(read(config.data.sources, folder, "train"), config),
+            read(config.data.sources, folder, "dev"),
+        )
+    )
+    vectors = jax.jit(lambda params, batch: objective.predict(params, batch)["embedding_BD"])
+
+    def score(params) -> dict[str, float]:
+        now = partial(embed_by, vectors, params, trained.tokenizer, longest_row=encoder.longest_row)
+        before = partial(embed, encoder, trained.params["encoder"], trained.tokenizer, pooling=config.objective.pooling)
+        return {
+            "stsb_spearman": sentences.sts_spearman(now, folder),
+            "pretrained_stsb_spearman": sentences.sts_spearman(before, folder),
+        }
+
+    return Job(objective, train, dev, score)
+
+
+TASKS = {**dict.fromkeys(glue.TASKS, classification), "sentence_encoder": sentence_encoder}  # config.task -> its Job
 
 
 def read_examples(config) -> tuple[list[data.Example], list[data.Example]]:
     """(training, dev) examples of the task; of the training ones only config.data.max_train_examples, drawn by the seed."""
-    task, folder = glue.task(config.task), _data_folder(config) / "glue"
-    train, dev = glue.read(task, folder, "train"), glue.read(task, folder, "dev")
+    task, folder = glue.task(config.task), data_folder(config) / "glue"
+    return _some_of(glue.read(task, folder, "train"), config), glue.read(task, folder, "dev")
+
+
+def _some_of(train: list[data.Example], config) -> list[data.Example]:
     wanted = config.data.max_train_examples
     if 0 < wanted < len(train):
         drawn = keyed.permute(np.arange(wanted), len(train), keyed.key_of(config.seed, "training examples"))
         train = [train[index] for index in drawn]
-    return train, dev
+    return train
 
 
-def _data_folder(config) -> Path:
-    folder = config.data.folder or os.environ.get("BERT_JAX_DATA", "")
+def data_folder(config=None) -> Path:
+    folder = (config and config.data.folder) or os.environ.get("BERT_JAX_DATA", "")
     if not folder:
         raise UserError(
             "nothing says where the data of the tasks lies",
@@ -116,11 +174,12 @@ def build_objective(config, trained: run.Trained) -> Objective:
     return classify(run.encoder_config(options, trained.tokenizer.size), len(glue.task(config.task).labels))
 
 
-def drawn_anew(objective: Objective, pretrained: dict) -> list[str]:
-    """The parts of the new model that its pretrained encoder does not bring along."""
-    wanted = jax.eval_shape(objective.init, jax.random.key(0))
-    of_encoder = [f"encoder/{part}" for part in wanted["encoder"] if part not in pretrained["encoder"]]
-    return sorted([*of_encoder, *(part for part in wanted if part != "encoder")])
+def build_optimizer(config, steps: int):
+    """(optimiser, schedule); what the section optim holds beside the schedule's settings are arguments of make_optimizer."""
+    options = dict(config.optim)
+    rate, warmup = options.pop("learning_rate"), options.pop("warmup_proportion")
+    schedule = schedules.bert(rate, int(warmup * steps), steps)
+    return make_optimizer(schedule, **options), schedule
 
 
 def _fit_config(config, num_examples: int) -> FitConfig:
@@ -136,3 +195,11 @@ def predict_classes(objective: Objective, params, batches: Iterable[data.Batch])
     return np.concatenate(
         [np.asarray(logits_of(params, batch)["logits_BC"])[batch["label_weights"] > 0].argmax(axis=-1) for batch in batches]
     )
+
+
+def sts_of_trained(workdir: Path, pooling: str) -> float:
+    """sentences.sts_spearman of the encoder of a pretraining run, with the data that BERT_JAX_DATA names."""
+    trained = run.open_trained(workdir)
+    encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
+    vectors = partial(embed, encoder, trained.params["encoder"], trained.tokenizer, pooling=pooling)
+    return sentences.sts_spearman(vectors, data_folder())

@@ -20,7 +20,7 @@ from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import electra, pretrain, spanbert
+from bert_jax.objectives import contrastive, electra, pretrain, spanbert
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
@@ -33,10 +33,12 @@ from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
+from bert_jax.transfer import transfer
 
 OBJECTIVES = {  # objective.name -> encoder and the other settings of the section as its arguments
     "bert": pretrain.bert,
     "electra": electra.electra,
+    "simcse": contrastive.simcse,
     "spanbert": spanbert.spanbert,
 }
 
@@ -63,6 +65,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     optimizer, schedule = build_optimizer(config)
     layout = build_layout(config, objective, optimizer, rows)
     batches = loader.Loader(text.train, tokenizer, rows, plans)
+    pretrained: list[dict] = []
+    hosts.only_first(lambda: pretrained.extend(initial_params(config, workdir, objective, tokenizer, say)))
 
     def eval_batches():
         return loader.evaluation_batches(text.held_out, tokenizer, rows, plans, config.data.num_eval_rows)
@@ -90,6 +94,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         seed=config.seed,
         facts=lambda step: inputs | {"position": batches.position(step)._asdict()},
         accept=accept,
+        pretrained=pretrained[0] if pretrained else None,
         name_batch=lambda step: f"documents {', '.join(map(str, batches.documents(step)))} of the training text",
         quiet=quiet,
     )
@@ -98,7 +103,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         return False
 
     def beside() -> dict[str, float]:
-        return baselines(text, rows, eval_batches) | next_item_metrics(config, objective, ended.params, tokenizer, text)
+        of_items = next_item_metrics(config, objective, ended.params, tokenizer, text)
+        return baselines(objective, text, rows, eval_batches) | of_items
 
     hosts.only_first(lambda: write_report(workdir, ended.step, beside))
     return True
@@ -110,13 +116,17 @@ def write_report(workdir: Path, step: int, baselines: Callable[[], dict[str, flo
         return
     held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
     metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")} | baselines()
-    plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics["unigram_loss"])]
+    plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics.get("unigram_loss"))]
     workdirs.write_result(workdir, {"step": step, "metrics": metrics, "plots": plots})
 
 
-def baselines(text: store.Store, rows: loader.LoaderConfig, eval_batches: Callable[[], Iterator[dict]]) -> dict[str, float]:
+def baselines(
+    objective, text: store.Store, rows: loader.LoaderConfig, eval_batches: Callable[[], Iterator[dict]]
+) -> dict[str, float]:
     """What the held-out metrics are to be compared with."""
-    found = {"unigram_loss": loader.unigram_baseline(text.unigram_counts, eval_batches())}
+    found = {}
+    if "masked_lm_loss" in objective.terms:
+        found["unigram_loss"] = loader.unigram_baseline(text.unigram_counts, eval_batches())
     if rows.in_pairs:
         found["next_sentence_majority"] = loader.majority_baseline(eval_batches())
     return found
@@ -133,7 +143,7 @@ def next_item_metrics(config, objective, params, tokenizer: Tokenizer, text: sto
 
 def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[Tokenizer, store.Store]:
     """Makes vocabulary and store where the config names none, and opens them."""
-    if not config.text.vocab_file:
+    if not (config.text.vocab_file or config.init_checkpoint):
         learn_vocabulary(config, workdir, say=say)
     if not config.data.store:
         prepare_store(config, workdir, say=say)
@@ -199,6 +209,10 @@ def worker_count(config) -> int:
 
 
 def vocabulary_path(config, workdir: Path) -> Path:
+    """The one that the config names, or that of the run to start from, or one of this workdir's own."""
+    start = getattr(config, "init_checkpoint", "")
+    if start and not config.text.vocab_file and (saved := workdirs.read_config(Path(start))):
+        return vocabulary_path(ConfigDict(saved), Path(start))
     return Path(config.text.vocab_file or Path(workdir) / kinds.kind_of(config.text.kind).file_name)
 
 
@@ -275,7 +289,7 @@ def loader_config(config) -> loader.LoaderConfig:
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
         num_loader_threads=data.num_loader_threads,
     )
-    if config.objective.get("next_sentence", False) and not rows.in_pairs:
+    if dict(config.objective).get("next_sentence", False) and not rows.in_pairs:
         raise UserError(
             "objective.next_sentence needs rows in pairs",
             got=f"data.rows={data.rows}",
@@ -310,12 +324,16 @@ def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
 
 
 def build_objective(config, vocab_size: int):
-    """Raises UserError when config.objective names no objective of the table, or has other settings than it."""
-    settings = dict(config.objective)
+    return named_objective(OBJECTIVES, config.objective, encoder_config(dict(config.model), vocab_size))
+
+
+def named_objective(table: dict[str, Callable], section, encoder: EncoderConfig):
+    """Raises UserError when the section objective of a config names none of the table, or has other settings than it."""
+    settings = dict(section)
     name = settings.pop("name")
-    if name not in OBJECTIVES:
-        raise UserError("objective.name is unknown", got=name, expected=" or ".join(OBJECTIVES))
-    _, *known = inspect.signature(OBJECTIVES[name]).parameters
+    if name not in table:
+        raise UserError("objective.name is unknown", got=name, expected=" or ".join(table))
+    _, *known = inspect.signature(table[name]).parameters
     if set(settings) != set(known):
         raise UserError(
             f"the section objective does not fit objective.name={name}",
@@ -323,7 +341,33 @@ def build_objective(config, vocab_size: int):
             expected=", ".join(known) or "nothing more",
             fix="start from a config file with this objective, and change its settings",
         )
-    return OBJECTIVES[name](encoder_config(dict(config.model), vocab_size), **settings)
+    return table[name](encoder, **settings)
+
+
+def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: Callable[[str], None]) -> list[dict]:
+    """What a run that begins takes over from config.init_checkpoint, the workdir of another; [] for one that goes on, or starts
+    from nothing.
+
+    Raises:
+        UserError: that one has another vocabulary, or tensors of other shapes.
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
+    goes_on = bool(checkpoints.steps())
+    checkpoints.close()
+    if goes_on or not config.init_checkpoint:
+        return []
+    start = Path(config.init_checkpoint)
+    trained = open_trained(start, say=say)
+    if trained.tokenizer.content_hash != tokenizer.content_hash:
+        raise UserError(
+            "init_checkpoint was trained with another vocabulary",
+            got=f"{vocabulary_path(config, workdir)}, vocabulary {tokenizer.content_hash[:12]}",
+            expected=f"{vocabulary_path(trained.config, start)}, vocabulary {trained.tokenizer.content_hash[:12]}",
+            fix="leave text.vocab_file empty, and give text.kind and text.do_lower_case as they are there",
+        )
+    found = transfer(trained.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
+    say(f"from {start}, step {trained.step:,}: {found.describe()}")
+    return [found.params]
 
 
 def build_optimizer(config):
@@ -375,7 +419,7 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
     """
     workdir = Path(workdir)
     saved = workdirs.read_config(workdir)
-    if saved is None or "objective" not in saved:
+    if saved is None or "text" not in saved:
         found = "a fine-tuned model" if saved else "no config.json"
         raise UserError(
             "there is no pretrained model here", got=f"{found} in {workdir}", expected="the --workdir of a pretraining run"
@@ -409,4 +453,4 @@ def evaluate_trained(workdir: Path) -> dict[str, float]:
 
     metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), map(hosts.own_rows, eval_batches()))
     of_items = next_item_metrics(config, trained.objective, trained.params, trained.tokenizer, text)
-    return metrics | baselines(text, rows, eval_batches) | of_items
+    return metrics | baselines(trained.objective, text, rows, eval_batches) | of_items

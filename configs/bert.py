@@ -79,6 +79,7 @@ def d2l():
 def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config = ConfigDict()
     config.seed = 12345
+    config.init_checkpoint = ""  # the workdir of a run of the same sizes to start from, with its vocabulary
 
     config.text = ConfigDict()
     config.text.kind = "wordpiece"  # wordpiece (vocab.txt), unigram, bpe (.model), bytelevel (vocab.json, merges.txt beside it)
@@ -101,7 +102,7 @@ def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config.data.masked_lm_prob = 0.15
     config.data.short_seq_prob = 0.1
     config.data.dupe_factor = 10  # different pairings of sentences
-    config.data.rows = "pairs"  # pairs (next sentence), sop (order), full_sentences, doc_sentences, segments
+    config.data.rows = "pairs"  # pairs (next sentence), sop (order), full_sentences, doc_sentences, segments, sentences
     config.data.max_examples_per_row = 1  # more packs so many short examples into a row, each seeing itself alone
     config.data.later_phases = ((0.9, 512, 77, 256),)  # (share of the steps before it, length, predictions, rows) each
     config.data.mask_unit = "token"  # hidden as one: token, whole_word, ngram (1 to 3 words), span (SpanBERT)

@@ -13,6 +13,7 @@ def get_config(arg=None):
         raise ValueError(f"configs/quickstart.py takes no argument after the colon, got {arg!r}")
     config = ConfigDict()
     config.seed = 0
+    config.init_checkpoint = ""  # the workdir of a run of the same sizes to start from, with its vocabulary
 
     config.text = ConfigDict()
     config.text.kind = "wordpiece"  # wordpiece (vocab.txt), unigram, bpe (.model), bytelevel (vocab.json, merges.txt beside it)
@@ -35,7 +36,7 @@ def get_config(arg=None):
     config.data.masked_lm_prob = 0.15
     config.data.short_seq_prob = 0.1
     config.data.dupe_factor = 4  # how many different pairings of sentences are laid out
-    config.data.rows = "pairs"  # pairs (next sentence), sop (order), full_sentences, doc_sentences, segments
+    config.data.rows = "pairs"  # pairs (next sentence), sop (order), full_sentences, doc_sentences, segments, sentences
     config.data.max_examples_per_row = 1  # more packs so many short examples into a row, each seeing itself alone
     config.data.later_phases = ()  # (share of the steps before it, length, predictions, rows of a batch) each
     config.data.mask_unit = "token"  # hidden as one: token, whole_word, ngram (1 to 3 words), span (SpanBERT)

@@ -21,6 +21,7 @@ LEVELS = {
     "data": 2,
     "objectives": 2,
     "interop": 2,
+    "transfer": 2,
     "parallel": 2,
     "checkpoint": 2,
     "tasks": 3,

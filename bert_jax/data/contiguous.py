@@ -1,8 +1,8 @@
-"""Examples of text as it stands, without a second segment: every token of the split comes exactly once.
+"""Examples of text as it stands, without a second segment: every token of the split comes exactly once, but for `sentences`.
 
 RoBERTa (arXiv 1907.11692, section 4.2) fills a row with whole sentences: FULL-SENTENCES goes on into the next document, with a
 separator between the two; DOC-SENTENCES ends the row there. SpanBERT (arXiv 1907.10529, section 3.3) cuts each document into
-segments that fill a row to its last token.
+segments that fill a row to its last token. Encoders of sentences read them one by one (SimCSE, arXiv 2104.08821, section 3).
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from bert_jax.data.stretches import OPENS, blocks, document_of, follow, ranges, 
 from bert_jax.errors import UserError
 
 SPECIALS = 2  # [CLS] text [SEP]
+SHORTEST = 2  # pieces of a sentence that is read by itself: one is mostly a full stop
 
 
 def full_sentences(split: Split, max_seq_length: int, short_seq_prob: float, key: np.uint64) -> Iterator[np.ndarray]:
@@ -31,9 +32,10 @@ def doc_sentences(split: Split, max_seq_length: int, short_seq_prob: float, key:
 def _refuse_short(short_seq_prob: float, mode: str) -> None:
     if short_seq_prob:
         raise UserError(
-            f"data.rows={mode} fills every row, so there are no short ones",
+            f"data.rows={mode} draws no lengths",
             got=f"data.short_seq_prob={short_seq_prob}",
-            fix="give data.short_seq_prob=0.0, or data.rows=segments",
+            expected="0.0",
+            fix="give that, or data.rows=segments",
         )
 
 
@@ -88,3 +90,13 @@ def segments(split: Split, max_seq_length: int, short_seq_prob: float, key: np.u
         start = begin[owner] + target[owner] * ranges(lowest, count)
         length = np.minimum(target[owner], end[owner] - start)
         yield np.stack([start, length, np.full_like(start, OPENS)], axis=1)
+
+
+def sentences(split: Split, max_seq_length: int, short_seq_prob: float, key: np.uint64) -> Iterator[np.ndarray]:
+    """Blocks of stretches (stretches.py), one for each example: every sentence of SHORTEST pieces and more, cut off where the row
+    ends."""
+    _refuse_short(short_seq_prob, "sentences")
+    for first, last in blocks(split):
+        begin, end = split.sentence_offsets[first:last], split.sentence_offsets[first + 1 : last + 1]
+        length = np.minimum(end - begin, max_seq_length - SPECIALS)
+        yield np.stack([begin, length, np.full_like(begin, OPENS)], axis=1)[end - begin >= SHORTEST]

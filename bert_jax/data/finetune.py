@@ -15,10 +15,10 @@ MIN_SEQ_LENGTH = 5  # a piece of each sentence between [CLS], [SEP] and [SEP]
 
 
 class Example(NamedTuple):
-    """One sentence or two, and the number of the class."""
+    """Its texts, and the number of the class or a score."""
 
     texts: tuple[str, ...]
-    label: int
+    label: int | float
 
 
 class Encoded(NamedTuple):
@@ -28,6 +28,36 @@ class Encoded(NamedTuple):
     first_lengths: np.ndarray  # int32[N], [CLS] A [SEP]
     lengths: np.ndarray  # int32[N], the whole row
     label_ids: np.ndarray  # int32[N]
+
+    def batch(self, rows: np.ndarray, weights: np.ndarray) -> Batch:
+        """The examples with these numbers, int[B]; of weight 0 those that only fill the last batch, float32[B]."""
+        place = np.arange(self.input_ids.shape[-1])
+        mask = (place < self.lengths[rows, None]) & (weights[:, None] > 0)
+        return {
+            "input_ids": self.input_ids[rows],
+            "input_mask": mask.astype(np.int32),
+            "segment_ids": (mask & (place >= self.first_lengths[rows, None])).astype(np.int32),
+            "label_ids": self.label_ids[rows],
+            "label_weights": weights,
+        }
+
+
+class EncodedTexts(NamedTuple):
+    """N examples of T texts, each a row [CLS] text [SEP] of its own."""
+
+    input_ids: np.ndarray  # int32[N, T, L]
+    lengths: np.ndarray  # int32[N, T]
+    labels: np.ndarray  # int32[N] classes, or float32[N] scores
+
+    def batch(self, rows: np.ndarray, weights: np.ndarray) -> Batch:
+        """As Encoded.batch, for sentence encoders."""
+        mask = (np.arange(self.input_ids.shape[-1]) < self.lengths[rows, :, None]) & (weights[:, None, None] > 0)
+        return {
+            "input_ids": self.input_ids[rows],
+            "input_mask": mask.astype(np.int32),
+            "segment_ids": np.zeros(mask.shape, np.int32),
+            "label_values" if self.labels.dtype == np.float32 else "label_ids": self.labels[rows],
+        }
 
 
 def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> Encoded:
@@ -45,6 +75,20 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: in
         input_ids[row, : len(ids)] = ids
         first_lengths[row], lengths[row] = kept[0] + 2, len(ids)
     return Encoded(input_ids, first_lengths, lengths, np.array([example.label for example in examples], np.int32))
+
+
+def encode_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> EncodedTexts:
+    """Examples of equally many texts, each text as a row of max_seq_length places; what does not fit is cut off."""
+    labels = np.array([example.label for example in examples])
+    sides = [
+        encode([Example((text,), 0) for text in texts], tokenizer, max_seq_length)
+        for texts in zip(*(example.texts for example in examples), strict=True)
+    ]
+    return EncodedTexts(
+        np.stack([side.input_ids for side in sides], axis=1),
+        np.stack([side.lengths for side in sides], axis=1),
+        labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32),
+    )
 
 
 def truncated(lengths: Sequence[int], room: int) -> list[int]:
@@ -66,43 +110,31 @@ def truncated(lengths: Sequence[int], room: int) -> list[int]:
 class FinetuneLoader:
     """Training batches; examples are numbered through over all epochs, each epoch in an order of its own."""
 
-    encoded: Encoded
+    encoded: Encoded | EncodedTexts
     batch_size: int
     seed: int
 
     def batch(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
-        """The arrays of bert_jax/batch.py that classification needs: the rows of this process, in the global order.
+        """The arrays of bert_jax/batch.py that the task needs: the rows of this process, in the global order.
 
         batch_size counts the rows of all processes and divides by their number.
         """
-        share, size = self.batch_size // process_count, len(self.encoded.label_ids)
+        share, size = self.batch_size // process_count, len(self.encoded.lengths)
         epochs, places = np.divmod(step * self.batch_size + process_index * share + np.arange(share), size)
         rows = np.empty(share, np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             rows[here] = keyed.permute(places[here], size, keyed.key_of(self.seed, "finetune order", int(epoch)))
-        return _batch(self.encoded, rows, np.ones(share, np.float32))
+        return self.encoded.batch(rows, np.ones(share, np.float32))
 
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
         """Batches from `start_step` on, without end."""
         return made_ahead(self.batch, start_step)
 
 
-def evaluation_batches(encoded: Encoded, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(encoded: Encoded | EncodedTexts, batch_size: int) -> Iterator[Batch]:
     """Every example once, in order; the last batch is filled up with rows whose weights are 0."""
-    size = len(encoded.label_ids)
+    size = len(encoded.lengths)
     for start in range(0, size, batch_size):
         rows = np.arange(start, start + batch_size)
-        yield _batch(encoded, np.minimum(rows, size - 1), (rows < size).astype(np.float32))
-
-
-def _batch(encoded: Encoded, rows: np.ndarray, weights: np.ndarray) -> Batch:
-    place = np.arange(encoded.input_ids.shape[1])
-    mask = place < encoded.lengths[rows, None]
-    return {
-        "input_ids": encoded.input_ids[rows],
-        "input_mask": mask.astype(np.int32),
-        "segment_ids": (mask & (place >= encoded.first_lengths[rows, None])).astype(np.int32),
-        "label_ids": encoded.label_ids[rows],
-        "label_weights": weights,
-    }
+        yield encoded.batch(np.minimum(rows, size - 1), (rows < size).astype(np.float32))

@@ -220,7 +220,7 @@ def evaluation_batches(
     """The same rows with the same masks each time: `num_rows` of a keyed shuffle, or all if there are fewer, each once.
 
     They have the shape of the first phase throughout, so that losses compare over all of training. The last batch is filled up
-    with rows whose weights are 0.
+    with rows without a real token, whose weights are 0.
 
     Raises:
         UserError: the batch does not divide by the processes, or the split has no rows.
@@ -234,7 +234,7 @@ def evaluation_batches(
     for start in range(0, num_rows, phase.batch_size):
         mine = start + process_index * share + np.arange(share)
         batch = _batch(split, tokenizer, config, phase, plan, rows[np.minimum(mine, num_rows - 1)], masks)
-        for name in batch.keys() & {"masked_lm_weights", "next_sentence_weights"}:
+        for name in batch.keys() & {"input_mask", "masked_lm_weights", "next_sentence_weights"}:
             batch[name][mine >= num_rows] = 0
         yield batch
 

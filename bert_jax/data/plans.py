@@ -33,6 +33,7 @@ MODES = {
     "full_sentences": RowMode(contiguous.full_sentences, in_pairs=False),
     "doc_sentences": RowMode(contiguous.doc_sentences, in_pairs=False),
     "segments": RowMode(contiguous.segments, in_pairs=False),
+    "sentences": RowMode(contiguous.sentences, in_pairs=False),
 }
 
 

@@ -73,3 +73,14 @@ class SpanBoundaryHead(nn.Module):
         bias_V = self.param("bias", nn.initializers.zeros, (word_table_VD.shape[0],), jnp.float32)
         logits_BPV = contract(cfg, "bpd,vd->bpv", x_BPD, word_table_VD, preferred_element_type=jnp.float32)
         return logits_BPV + bias_V[None, None, :]
+
+
+class SentenceHead(nn.Module):
+    """The dense layer with tanh that SimCSE learns on the vector of a sentence, float32[..., D] (arXiv 2104.08821, section 6.3;
+    princeton-nlp/SimCSE simcse/models.MLPLayer)."""
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, vectors) -> jax.Array:
+        return jnp.tanh(Dense(self.config, self.config.hidden_size, name="dense")(vectors).astype(jnp.float32))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_jax.batch import Context
 
@@ -34,7 +35,7 @@ class State(NamedTuple):
 def init_state(objective, optimizer, seed: int, pretrained: dict | None = None) -> State:
     """Parameters drawn from the seed, but for those given in `pretrained`: {"encoder": {"layers": ..., ...}}."""
     params = jax.jit(objective.init)(jax.random.key(seed))
-    params |= {name: params[name] | given for name, given in (pretrained or {}).items()}
+    params = unflatten_dict(flatten_dict(params) | flatten_dict(pretrained or {}))
     step, updates, skipped = (jnp.zeros((), jnp.int32) for _ in range(3))  # a buffer each: train_step uses them all up
     return State(step, updates, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective))
 

@@ -1,16 +1,15 @@
 """GLUE in the layout of its official files: a folder per task, tab-separated, a header line (Wang et al. 2019, 1804.07461)."""
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bert_jax.data.finetune import Example
-from bert_jax.data.units import COMPRESSED, decompressed
 from bert_jax.errors import UserError
 from bert_jax.metrics.classification import accuracy, f1
+from bert_jax.tasks import tables
 
 
 class Task(NamedTuple):
@@ -54,48 +53,11 @@ def read(task: Task, folder: Path, split: str) -> list[Example]:
     Raises:
         UserError: the file is absent, unreadable or empty, lacks a column, or a row of it is ragged or has an unknown label.
     """
-    path = _find(Path(folder) / task.folder / f"{split}.tsv")
-    rows = _rows(path)
-    header = next(rows, [])
-    missing = [column for column in (*task.sentences, task.label) if column not in header]
-    if missing:
-        raise UserError(
-            f"the file lacks the column {missing[0]!r}", got=f"{path}, line 1: {', '.join(header)}", expected="a header line"
-        )
-    sentences, label = [header.index(column) for column in task.sentences], header.index(task.label)
-    examples = []
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise UserError(
-                "a row is ragged", got=f"{path}, line {number}: {len(row)} columns", expected=f"{len(header)} columns"
-            )
-        if row[label] not in task.labels:
-            raise UserError("a label is unknown", got=f"{path}, line {number}: {row[label]!r}", expected=" or ".join(task.labels))
-        examples.append(Example(tuple(row[column] for column in sentences), task.labels.index(row[label])))
+    path, examples = Path(folder) / task.folder / f"{split}.tsv", []
+    for place, (*sentences, label) in tables.read(path, (*task.sentences, task.label)):
+        if label not in task.labels:
+            raise UserError("a label is unknown", got=f"{place}: {label!r}", expected=" or ".join(task.labels))
+        examples.append(Example(tuple(sentences), task.labels.index(label)))
     if not examples:
         raise UserError("the file holds no example", got=path, expected="rows after the header line")
     return examples
-
-
-def _find(path: Path) -> Path:
-    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in COMPRESSED)):
-        if candidate.is_file():
-            return candidate
-    raise UserError(
-        "the data of the task is absent",
-        got=f"no {path}, compressed or not",
-        expected="the official GLUE files",
-        fix="let data.folder, or else BERT_JAX_DATA, name a folder that holds glue/, from gluebenchmark.com",
-    )
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    """Cells of each line. Quotes are ordinary characters in these files, and only a line feed ends a line."""
-    try:
-        with open(path, "rb") as file, decompressed(file, path.suffix) as content:
-            for line in io.TextIOWrapper(content, encoding="utf-8-sig", newline="\n"):
-                yield line.rstrip("\r\n").split("\t")
-    except UnicodeDecodeError as error:
-        raise UserError("the file is not UTF-8", got=f"{path}: {error.reason} at byte {error.start} of a block") from error
-    except OSError as error:
-        raise UserError("the file cannot be read", got=f"{path}: {error.strerror or error}") from error

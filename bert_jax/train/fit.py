@@ -81,7 +81,7 @@ def fit(
             if it does not fit.
         name_batch: number of a step, from 0 -> what its batch was made of, for the message when training has to end.
         frozen: parameters that the objective uses and does not train, those of a teacher.
-        pretrained: parameters to start from, by top name, when there is no checkpoint; the others are drawn from the seed.
+        pretrained: parameters to start from when there is no checkpoint, a part of the tree; the others are drawn from the seed.
 
     Raises:
         Diverged: config.max_skipped_steps in a row were not finite.

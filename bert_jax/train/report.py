@@ -35,7 +35,7 @@ def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
 
 
 FIGURES = {
-    "loss": (("masked_lm_loss",), "nats per masked token"),
+    "loss": (("masked_lm_loss", "contrastive_loss"), "nats per masked token or sentence"),
     "accuracy": (("masked_lm_accuracy", "next_sentence_accuracy"), "accuracy"),
     "learning_rate": (("learning_rate",), "learning rate"),
 }

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.data import keyed, stretches
-from bert_jax.data.contiguous import doc_sentences, full_sentences, segments
+from bert_jax.data.contiguous import doc_sentences, full_sentences, segments, sentences
 from bert_jax.data.stretches import OPENS
 from bert_jax.errors import UserError
 from tests.data.small import split_of
@@ -50,6 +50,13 @@ def test_segments_by_hand():
     ]  # fmt: skip
 
 
+def test_sentences_by_hand():
+    """One of a single piece is left out, and of a long one what does not fit into a row of ten places."""
+    assert examples(table(sentences, [[3, 2, 1], [2, 3], [20], [1]], 10)) == [
+        [[0, 3]], [[3, 5]], [[6, 8]], [[8, 11]], [[11, 19]],
+    ]  # fmt: skip
+
+
 @settings(deadline=None)
 @given(DOCUMENTS, st.integers(8, 24), st.sampled_from([full_sentences, doc_sentences, segments]))
 def test_every_token_comes_exactly_once_in_rows_that_fit(documents, length, mode):
@@ -77,7 +84,7 @@ def test_a_row_of_full_sentences_ends_only_where_the_next_unit_does_not_fit(docu
         assert taken + unit + (begin in document_ends) > length
 
 
-@pytest.mark.parametrize("mode", [full_sentences, doc_sentences, segments])
+@pytest.mark.parametrize("mode", [full_sentences, doc_sentences, segments, sentences])
 def test_rows_do_not_depend_on_the_block_size(mode, monkeypatch):
     documents = [[3, 40, 5, 6, 2] * (1 + i % 5) for i in range(20)]
     short = 0.5 if mode is segments else 0.0
@@ -92,7 +99,7 @@ def test_short_documents_have_segments_of_one_random_length():
     assert abs(np.mean(np.array(longest) < 30) - 0.5) < 0.15 and len(set(longest)) > 15
 
 
-@pytest.mark.parametrize("mode", [full_sentences, doc_sentences])
-def test_rows_that_are_always_full_refuse_short_ones(mode):
+@pytest.mark.parametrize("mode", [full_sentences, doc_sentences, sentences])
+def test_rows_that_are_not_drawn_refuse_short_ones(mode):
     with pytest.raises(UserError, match=r"data.short_seq_prob=0.1"):
         table(mode, [[3]], 16, 0.1)

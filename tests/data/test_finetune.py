@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax import batch as contract
-from bert_jax.data.finetune import Encoded, Example, FinetuneLoader, encode, evaluation_batches, truncated
+from bert_jax.data.finetune import Encoded, Example, FinetuneLoader, encode, encode_texts, evaluation_batches, truncated
 from bert_jax.errors import UserError
 from tests.data.small import TWELVE
 
@@ -35,6 +35,27 @@ def test_pairs_and_sentences_by_hand():
     single = next(evaluation_batches(encode([Example(("a b c d",), 0)], TWELVE, 5), 1))
     assert single["input_ids"].tolist() == [[CLS, A, B, C, SEP]]
     assert not single["segment_ids"].any()
+
+
+def test_texts_by_hand_each_a_row_of_its_own():
+    triples = [Example(("a b", "c", ""), 2), Example(("a b c d", "d", "a"), 0), Example(("b", "b", "b"), 1)]
+    first, second = evaluation_batches(encode_texts(triples, TWELVE, 5), 2)
+    assert first["input_ids"].tolist() == [
+        [[CLS, A, B, SEP, PAD], [CLS, C, SEP, PAD, PAD], [CLS, SEP, PAD, PAD, PAD]],
+        [[CLS, A, B, C, SEP], [CLS, D, SEP, PAD, PAD], [CLS, A, SEP, PAD, PAD]],
+    ]
+    assert first["input_mask"].sum(axis=-1).tolist() == [[4, 3, 2], [5, 3, 3]]
+    assert first["label_ids"].tolist() == [2, 0]
+    assert second["input_mask"].sum(axis=-1).tolist() == [[3, 3, 3], [0, 0, 0]]  # the second only fills the batch
+    for batch in (first, second):
+        contract.check(batch)
+
+
+def test_scores_are_labels_too():
+    pairs = [Example(("a", "b"), 0.25), Example(("c", "d"), 1.0)]
+    batch = FinetuneLoader(encode_texts(pairs, TWELVE, 5), 2, seed=0).batch(0)
+    contract.check(batch)
+    assert sorted(batch["label_values"].tolist()) == [0.25, 1.0] and "label_ids" not in batch
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 60))
@@ -78,6 +99,7 @@ def test_evaluation_takes_every_row_once_and_fills_the_last_batch_without_weight
     assert [batch["label_weights"].tolist() for batch in batches] == [[1, 1], [1, 1], [1, 0]]
     weights, labels = (np.concatenate([batch[name] for batch in batches]) for name in ("label_weights", "label_ids"))
     assert labels[weights > 0].tolist() == [0, 1, 2, 3, 4]
+    assert [batch["input_mask"].any(axis=1).tolist() for batch in batches] == [[True] * 2, [True] * 2, [True, False]]
 
 
 def test_a_length_without_room_is_refused():

@@ -46,7 +46,7 @@ def test_a_batch_keeps_the_contract(loader):
     batch = loader.batch(0)
     contract.check(batch)
     packed_only = {"sequence_ids", "position_ids", "cls_positions"}
-    assert set(batch) == set(contract.FIELDS) - {"label_ids", "label_weights"} - packed_only
+    assert set(batch) == set(contract.FIELDS) - {"label_ids", "label_values", "label_weights"} - packed_only
     assert batch["input_ids"].shape == (8, 16) and batch["masked_lm_ids"].shape == (8, 3)
     assert (batch["next_sentence_weights"] == 1).all()
 
@@ -204,6 +204,7 @@ def test_evaluation_rows_and_masks_are_fixed_and_the_last_batch_is_filled_with_w
     for batch in batches:
         contract.check(batch)
     assert [batch["next_sentence_weights"].tolist() for batch in batches] == [[1] * 8, [1] * 5 + [0] * 3]
+    assert not batches[1]["input_mask"][5:].any() and batches[1]["input_mask"][:5, 0].all()
     assert not batches[1]["masked_lm_weights"][5:].any() and batches[1]["masked_lm_weights"][:5].any(axis=1).all()
 
 
@@ -234,7 +235,7 @@ def test_the_unigram_baseline_by_hand():
         ("dupe_factor", 0),
         ("max_examples_per_row", 0),
         ("num_loader_threads", 0),
-        ("rows", "sentences"),
+        ("rows", "lines"),
         ("masks", "frozen"),
     ],
 )
