@@ -22,15 +22,8 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
         console.print(f"This run is finished: {result['step']:,} steps. Train longer with the same command and, for instance,")
         console.print(f"  --config.train.num_train_steps={2 * result['step']}\n")
     _print_metrics(console, result["metrics"], result["step"])
-    trained = run.open_trained(workdir)
-    text = run.open_store(trained.config, workdir, trained.tokenizer)
-    length = trained.config.data.max_seq_length
-    examples = telling_examples(
-        trained.objective, trained.params, trained.tokenizer, text.held_out, text.unigram_counts, max_seq_length=length
-    )
-    console.print("\nHeld-out sentences with one word hidden, picked where the model does best against word frequency:")
-    for example in examples:
-        console.print(_example(example))
+    if "masked_lm_loss" in result["metrics"]:
+        _print_examples(console, workdir)
     console.print("\nPlots:")
     for path in result["plots"]:
         console.print(f"  {Path(workdir) / path}")
@@ -40,9 +33,13 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
 
 
 def _print_metrics(console: Console, metrics: dict, step: int) -> None:
+    console.print(f"Held out, after {step:,} steps:")
+    if "masked_lm_loss" not in metrics:
+        for name in sorted(metrics.keys() - {"unigram_loss"}):
+            console.print(f"  {name.replace('_', ' '):22s}  {metrics[name]:6.3f}")
+        return
     gain = metrics["unigram_loss"] - metrics["masked_lm_loss"]
     side = f"{gain:.2f} nats better than that" if gain > 0 else "not better than that: it has not learnt from context yet"
-    console.print(f"Held out, after {step:,} steps:")
     console.print(f"  masked-LM loss          {metrics['masked_lm_loss']:6.3f} nats per masked piece")
     console.print(f"  unigram baseline        {metrics['unigram_loss']:6.3f} by word frequency alone, same pieces and masks")
     console.print(f"                          {side}")
@@ -50,6 +47,18 @@ def _print_metrics(console: Console, metrics: dict, step: int) -> None:
     if "next_sentence_accuracy" in metrics:
         majority = f"{metrics['next_sentence_majority']:.1%} by always giving the same answer"
         console.print(f"  next-sentence accuracy  {metrics['next_sentence_accuracy']:6.1%} ({majority})")
+
+
+def _print_examples(console: Console, workdir: Path) -> None:
+    trained = run.open_trained(workdir)
+    text = run.open_store(trained.config, workdir, trained.tokenizer)
+    length = trained.config.data.max_seq_length
+    examples = telling_examples(
+        trained.objective, trained.params, trained.tokenizer, text.held_out, text.unigram_counts, max_seq_length=length
+    )
+    console.print("\nHeld-out sentences with one word hidden, picked where the model does best against word frequency:")
+    for example in examples:
+        console.print(_example(example))
 
 
 def _example(example: Example) -> Text:
