@@ -196,8 +196,6 @@ def test_packed_rows_have_the_losses_of_single_ones():
     for rows in (packed, single):
         batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         found.append({name: float(value) for name, value in compute(batch).items()})
-            batch
-        )
     assert found[0]["pairs"] == one**2 + other**2
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
