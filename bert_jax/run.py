@@ -266,7 +266,7 @@ def loader_config(config) -> loader.LoaderConfig:
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
         num_loader_threads=data.num_loader_threads,
     )
-    if config.objective.get("next_sentence", False) and not rows.in_pairs:
+    if dict(config.objective).get("next_sentence") and not rows.in_pairs:
         raise UserError(
             "objective.next_sentence needs rows in pairs",
             got=f"data.rows={data.rows}",

@@ -9,7 +9,7 @@ from bert_jax.errors import UserError
 from bert_jax.interop.names import from_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.distill import LOSSES, distill, looked_at, start
-from tests.parity import case
+from tests.parity import case, theirs
 
 TEMPERATURE, HEADS = 2.0, 4
 SPREAD = {"initializer_range": 0.2, "pooler": False}  # wide, so that the losses are not near zero
@@ -36,20 +36,6 @@ def peer(config: EncoderConfig, seed: int):
     torch.manual_seed(seed)
     sizes = {name: getattr(config, name) for name in (*case.SIZES, "num_hidden_layers", "initializer_range")}
     return transformers.BertForMaskedLM(transformers.BertConfig(attn_implementation="eager", **sizes)).eval()
-
-
-def tensors(model) -> dict[str, np.ndarray]:
-    return {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
-
-
-def projections_of(config: EncoderConfig, weights: dict) -> dict:
-    """Random, under our names."""
-    if config.hidden_size == TEACHER.hidden_size:
-        return {}
-    shape = (config.hidden_size, TEACHER.hidden_size)
-    draw = np.random.default_rng(0).normal
-    drawn = {name: {"kernel": draw(0, 0.3, shape), "bias": draw(0, 0.3, shape[1])} for name in ("embedding", "hidden")}
-    return {"projections": jax.tree.map(lambda x: x.astype(np.float32), {name: drawn[name] for name in drawn if weights[name]})}
 
 
 class Made:
@@ -88,7 +74,7 @@ def by_formula(student: Made, teacher: Made, rows: dict, project: dict) -> dict:
     every = teacher.depth // student.depth
 
     def in_width(name, x):
-        return x @ torch.tensor(project[name]["kernel"]) + torch.tensor(project[name]["bias"]) if name in project else x
+        return x @ project[name]["kernel"] + project[name]["bias"] if name in project else x
 
     def of_rows(x_BHLL):
         """[H, l, l] of each row, l being its real tokens."""
@@ -128,41 +114,36 @@ def by_formula(student: Made, teacher: Made, rows: dict, project: dict) -> dict:
 @pytest.mark.parametrize(("config", "weights"), [(STUDENT, ALL), (NARROW, WITHOUT_COSINE)], ids=["one width", "two widths"])
 def test_losses_and_gradients_equal_those_written_in_torch(config, weights):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
-    rows, data = case.batch(), case.as_jax(case.batch())
-    ours, theirs = peer(config, 0), peer(TEACHER, 1)
-    project = projections_of(config, weights)
-    with torch.no_grad():
-        taught = Made(theirs, rows)
-    taken = by_formula(Made(ours, rows), taught, rows, project.get("projections", {}))
-    sum(weights[name] * loss for name, loss in taken.items()).backward()
-
-    objective = make(config, weights)
-    like = jax.eval_shape(objective.init, jax.random.key(0))
-    assert jax.tree.map(lambda x: x.shape, like.get("projections", {})) == jax.tree.map(
-        lambda x: x.shape, project.get("projections", {})
-    )
-    trained = {name: like[name] for name in ("encoder", "masked_lm")}
-    params = from_huggingface(tensors(ours), trained) | project
-    teacher_like = jax.eval_shape(make(TEACHER, weights).init, jax.random.key(0))
-    frozen = from_huggingface(tensors(theirs), {name: teacher_like[name] for name in ("encoder", "masked_lm")})
+    rows, data, objective = case.batch(), case.as_jax(case.batch()), make(config, weights)
+    student, teacher = peer(config, 0), peer(TEACHER, 1)
+    like, like_teacher = (jax.eval_shape(make(encoder, weights).init, jax.random.key(0)) for encoder in (config, TEACHER))
+    parts = ("encoder", "masked_lm")
+    frozen = from_huggingface(theirs.tensors(teacher), {part: like_teacher[part] for part in parts})
+    params = from_huggingface(theirs.tensors(student), {part: like[part] for part in parts})
+    draw = np.random.default_rng(0).normal
+    params |= {"projections": jax.tree.map(lambda leaf: draw(0, 0.3, leaf.shape).astype(np.float32), like.get("projections", {}))}
 
     def loss(params):
         sums, counts = objective.sums(params, data, Context(frozen=frozen)), objective.counts(data)
         return objective.loss(sums, counts), objective.means(sums, counts)
 
     gradients, means = jax.jit(jax.grad(loss, has_aux=True))(params)
-    for name, weight in weights.items():
-        if weight:
-            assert float(means[f"{name}_loss"]) == pytest.approx(taken[name].item(), rel=1e-5, abs=1e-6), name
-            assert taken[name].item() > 0.01, name
-    expected = from_huggingface(
-        {name: np.zeros(p.shape, np.float32) if p.grad is None else p.grad.numpy() for name, p in ours.named_parameters()},
-        trained,
-    )
-    for part in trained:
-        norm = np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(expected[part])))
-        for (path, found), wanted in zip(jax.tree_util.tree_leaves_with_path(gradients[part]), jax.tree.leaves(expected[part])):
-            assert np.linalg.norm(found - wanted) <= 1e-5 * max(np.linalg.norm(wanted), 0.1 * norm), path
+    project = jax.tree.map(lambda leaf: torch.tensor(leaf, requires_grad=True), params["projections"])
+    with torch.no_grad():
+        taught = Made(teacher, rows)
+    expected = by_formula(Made(student, rows), taught, rows, project)
+    for name, value in expected.items():
+        if weights[name]:
+            assert float(means[f"{name}_loss"]) == pytest.approx(value.item(), rel=1e-5, abs=1e-6) and value.item() > 0.01, name
+
+    sum(weights[name] * value for name, value in expected.items()).backward()
+    of_student = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in student.named_parameters()}
+    reference = from_huggingface(of_student, {part: like[part] for part in parts})
+    reference["projections"] = jax.tree.map(lambda leaf: leaf.grad.numpy(), project)
+    whole = np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(reference)))
+    leaves = zip(jax.tree_util.tree_leaves_with_path(gradients), jax.tree.leaves(reference), strict=True)
+    for (path, mine), wanted in leaves:
+        assert np.linalg.norm(mine - wanted) <= 1e-5 * max(np.linalg.norm(wanted), 0.1 * whole), path
 
 
 def drawn(config: EncoderConfig, weights: dict, seed: int) -> dict:
@@ -219,8 +200,8 @@ def test_the_student_starts_as_layers_of_its_teacher():
     teacher, like = drawn(TEACHER, ALL, 1), jax.eval_shape(make(config, ALL).init, jax.random.key(0))
     taken = start(like, teacher, (0, 3))
     assert set(taken) == {"encoder", "masked_lm"} and set(taken["encoder"]["embeddings"]) == {"word", "position", "norm"}
-    for ours, theirs in zip(jax.tree.leaves(taken["encoder"]["layers"]), jax.tree.leaves(teacher["encoder"]["layers"])):
-        np.testing.assert_array_equal(ours, theirs[np.array([0, 3])])
+    picked = jax.tree.map(lambda leaf: leaf[np.array([0, 3])], teacher["encoder"]["layers"])
+    jax.tree.map(np.testing.assert_array_equal, taken["encoder"]["layers"], picked)
     jax.tree.map(np.testing.assert_array_equal, taken["masked_lm"], teacher["masked_lm"])
     assert start(like, teacher, ()) == {}
 
