@@ -114,7 +114,7 @@ class Checkpoints:
         """The newest checkpoint whose every array verifies, as (step, state on the host, facts); None if there is none at all.
 
         Args:
-            like: a pytree with the structure, shapes and dtypes expected.
+            like: a pytree with the structure, shapes and dtypes expected, or a function that makes it of the facts.
             say: told of each checkpoint that is passed over, and why.
             accept: raises UserError when the facts, "step" among them, show that the checkpoint does not fit.
             at_most: look only at checkpoints of this step and before.
@@ -180,6 +180,7 @@ class Checkpoints:
         self._verify_seal(step)
         facts = dict(self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts)
         accept(facts)
+        like = like(facts) if callable(like) else like
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), like)
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
         state = jax.tree.map(np.asarray, restored.state)
@@ -203,6 +204,11 @@ class Checkpoints:
 def checksums(tree: Any) -> dict[str, str]:
     """Path of each array -> SHA-256 over its dtype, shape and bytes."""
     return {jax.tree_util.keystr(path): _checksum(np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def content_hash(tree: Any) -> str:
+    """SHA-256 over the checksums of all arrays and their paths."""
+    return hashlib.sha256(json.dumps(checksums(tree), sort_keys=True).encode()).hexdigest()
 
 
 def _checksum(array: np.ndarray) -> str:

@@ -36,7 +36,7 @@ def replay(workdir: Path, step: int, *, rows: int, console: Console | None = Non
     workdirs.same_store(trained.facts, text.content_hash)
     batches = loader.Loader(text.train, tokenizer, run.loader_config(trained.config), Path(workdir) / "plans")
     batch = batches.batch(step - 1)
-    metrics = of_each_row(trained.objective, trained.params, batch)
+    metrics = of_each_row(trained.objective, trained.params, batch, run.teacher_params(trained))
     console = console or Console()
     documents = ", ".join(map(str, batches.documents(step - 1)))
     console.print(f"step {step:,} under the parameters of step {trained.step:,}; documents {documents} of the training text")
@@ -49,11 +49,11 @@ def replay(workdir: Path, step: int, *, rows: int, console: Console | None = Non
     return metrics
 
 
-def of_each_row(objective, params, batch: dict) -> dict[str, np.ndarray]:
+def of_each_row(objective, params, batch: dict, frozen=None) -> dict[str, np.ndarray]:
     """Each metric and "loss" for each row as if it were the batch, float32[B], without dropout."""
 
-    def of_row(row):
+    def of_row(params, frozen, row):
         alone = jax.tree.map(lambda leaf: leaf[None], row)
-        return objective.means(objective.sums(params, alone, evaluation()), objective.counts(alone))
+        return objective.means(objective.sums(params, alone, evaluation(frozen)), objective.counts(alone))
 
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(of_row))(batch))
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(of_row, in_axes=(None, None, 0)))(params, frozen, batch))

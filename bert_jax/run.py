@@ -14,13 +14,13 @@ import jax
 from ml_collections import ConfigDict
 
 from bert_jax import workdir as workdirs
-from bert_jax.checkpoint import Checkpoints
+from bert_jax.checkpoint import Checkpoints, content_hash
 from bert_jax.data import loader, prepare, sources, store, words
 from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import contrastive, electra, pretrain, spanbert
+from bert_jax.objectives import contrastive, distill, electra, pretrain, spanbert
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
@@ -40,6 +40,7 @@ OBJECTIVES = {  # objective.name -> encoder and the other settings of the sectio
     "electra": electra.electra,
     "simcse": contrastive.simcse,
     "spanbert": spanbert.spanbert,
+    "distill": distill.distill,
 }
 
 
@@ -61,7 +62,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     hosts.require_same("the vocabulary or the token store", tokenizer.content_hash + text.content_hash)
     if rows.mask.mask_unit != "token":
         words.require_words(text)
-    objective = build_objective(config, tokenizer.size)
+    teacher = hosts.in_turn(lambda: open_teacher(config, tokenizer, say=say))
+    objective = build_objective(config, tokenizer.size, teacher.facts.get("teacher_model"))
     optimizer, schedule = build_optimizer(config)
     layout = build_layout(config, objective, optimizer, rows)
     batches = loader.Loader(text.train, tokenizer, rows, plans)
@@ -74,10 +76,11 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     def accept(saved: dict) -> None:
         workdirs.same_vocabulary(saved, tokenizer)
         workdirs.same_store(saved, text.content_hash)
+        workdirs.same_teacher(saved, teacher.facts)
         workdirs.same_position(saved, batches.position(saved["step"])._asdict())
         workdirs.not_beyond(saved, fit_config.num_train_steps)
 
-    inputs = {"vocabulary": tokenizer.content_hash, "store": text.content_hash}
+    inputs = {"vocabulary": tokenizer.content_hash, "store": text.content_hash, **teacher.facts}
     hosts.only_first(lambda: workdirs.write_config(config, workdir, inputs | {"source": text.manifest["source"]}))
     say(
         f"{text.train.num_tokens:,} pieces to train on, {text.held_out.num_tokens:,} held out; {batches.num_rows:,} rows an epoch"
@@ -94,8 +97,9 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         seed=config.seed,
         facts=lambda step: inputs | {"position": batches.position(step)._asdict()},
         accept=accept,
-        pretrained=pretrained[0] if pretrained else None,
         name_batch=lambda step: f"documents {', '.join(map(str, batches.documents(step)))} of the training text",
+        pretrained=taken_over(config, objective, teacher) | (pretrained[0] if pretrained else {}),
+        frozen=teacher.params,
         quiet=quiet,
     )
     if not ended.complete:
@@ -323,8 +327,15 @@ def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
     return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype})
 
 
-def build_objective(config, vocab_size: int):
-    return named_objective(OBJECTIVES, config.objective, encoder_config(dict(config.model), vocab_size))
+def build_objective(config, vocab_size: int, teacher_model: dict | None = None):
+    """
+    Args:
+        teacher_model: the section model of the teacher's config, where config.objective.teacher names one.
+    """
+    settings = dict(config.objective)
+    if "teacher" in settings:
+        settings["teacher"] = encoder_config(teacher_model, vocab_size)
+    return named_objective(OBJECTIVES, settings, encoder_config(dict(config.model), vocab_size))
 
 
 def named_objective(table: dict[str, Callable], section, encoder: EncoderConfig):
@@ -368,6 +379,47 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
     found = transfer(trained.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
     say(f"from {start}, step {trained.step:,}: {found.describe()}")
     return [found.params]
+
+
+class Teacher(NamedTuple):
+    """What a student learns from.
+
+    Attributes:
+        params: those that the student's losses look at; None where there is no teacher.
+        facts: kept in the student's checkpoints: the hash of the params, and the section model of the teacher's config, so
+            that the student can be opened without the teacher.
+    """
+
+    params: dict | None
+    facts: dict
+
+
+def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = print) -> Teacher:
+    """Raises UserError where config.objective.teacher is not the workdir of a pretraining run with this vocabulary."""
+    if "teacher" not in config.objective.keys():
+        return Teacher(None, {})
+    folder = config.objective.teacher
+    if not folder:
+        raise UserError(
+            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a pretraining run"
+        )
+    trained = open_trained(Path(folder), say=say)
+    if trained.tokenizer.content_hash != tokenizer.content_hash:
+        raise UserError(
+            "the teacher has another vocabulary",
+            got=f"vocabulary {tokenizer.content_hash[:12]}",
+            expected=f"vocabulary {trained.tokenizer.content_hash[:12]}, that of {folder}",
+            fix=f"in a new workdir give text.kind of the teacher and text.vocab_file={vocabulary_path(trained.config, folder)}",
+        )
+    params = distill.looked_at(trained.params, config.objective.weights)
+    return Teacher(params, {"teacher": content_hash(params), "teacher_model": trained.config.model.to_dict()})
+
+
+def taken_over(config, objective, teacher: Teacher) -> dict:
+    """The params that a student starts with as its teacher has them."""
+    if teacher.params is None:
+        return {}
+    return distill.start(jax.eval_shape(objective.init, jax.random.key(0)), teacher.params, config.objective.teacher_layers)
 
 
 def build_optimizer(config):
@@ -426,18 +478,30 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
         )
     config = ConfigDict(saved)
     tokenizer = open_vocabulary(config, workdir)
-    objective = build_objective(config, tokenizer.size)
-    like = jax.eval_shape(lambda: init_state(objective, build_optimizer(config)[0], 0))
+
+    def objective(facts: dict):
+        return build_objective(config, tokenizer.size, facts.get("teacher_model"))
+
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, read_only=True)
     at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
     restored = checkpoints.restore(
-        like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer), at_most=at_most
+        lambda facts: jax.eval_shape(lambda: init_state(objective(facts), build_optimizer(config)[0], 0)),
+        say=say,
+        accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer),
+        at_most=at_most,
     )
     checkpoints.close()
     if not restored:
         raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")
     step, state, facts = restored
-    return Trained(step, state.params, facts, objective, tokenizer, config)
+    return Trained(step, state.params, facts, objective(facts), tokenizer, config)
+
+
+def teacher_params(trained: Trained) -> dict | None:
+    """The params of its teacher, that its losses look at; raises UserError when the teacher is gone or another one."""
+    teacher = open_teacher(trained.config, trained.tokenizer)
+    workdirs.same_teacher(trained.facts, teacher.facts)
+    return teacher.params
 
 
 def evaluate_trained(workdir: Path) -> dict[str, float]:
@@ -451,6 +515,7 @@ def evaluate_trained(workdir: Path) -> dict[str, float]:
     def eval_batches():
         return loader.evaluation_batches(text.held_out, trained.tokenizer, rows, plans, config.data.num_eval_rows)
 
-    metrics = evaluate(trained.objective, layout, layout.place_state(trained.params), map(hosts.own_rows, eval_batches()))
+    params, frozen = layout.place_state(trained.params), layout.place_state(teacher_params(trained))
+    metrics = evaluate(trained.objective, layout, params, map(hosts.own_rows, eval_batches()), frozen)
     of_items = next_item_metrics(config, trained.objective, trained.params, trained.tokenizer, text)
     return metrics | baselines(trained.objective, text, rows, eval_batches) | of_items

@@ -16,12 +16,13 @@ from bert_jax.data.files import locked
 from bert_jax.errors import UserError
 
 # What may differ between a run and its continuation: none of it changes what an example is, and but for the learning rate of a
-# longer run none what an update is. The files of vocabulary and store may move, since their content is compared by hash.
+# longer run none what an update is. Vocabulary, store and teacher may move, since their content is compared by hash.
 MAY_CHANGE = (
     "data.num_loader_threads",
     "data.num_workers",
     "data.store",
     "model.remat",
+    "objective.teacher",
     "parallel.fsdp",
     "parallel.mode",
     "parallel.tensor",
@@ -132,6 +133,17 @@ def same_store(facts: dict, content_hash: str) -> None:
             got=f"store {content_hash[:12]}",
             expected=f"store {facts['store'][:12]}",
             fix="put the original store back, or train in a new workdir",
+        )
+
+
+def same_teacher(facts: dict, now: dict) -> None:
+    """Raises UserError unless the checkpoint with the first facts learned from the teacher of the second, or both have none."""
+    if facts.get("teacher") != now.get("teacher"):
+        raise UserError(
+            "the teacher is not the one that the checkpoint learned from",
+            got=f"parameters {now['teacher'][:12]}",
+            expected=f"parameters {facts['teacher'][:12]}",
+            fix="give the folder of the original by --config.objective.teacher, or train in a new workdir",
         )
 
 

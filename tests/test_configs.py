@@ -33,11 +33,23 @@ PRETRAINING += [
 PRETRAINING += [f"spanbert.py:{row}" for row in ("tiny", "base", "large")]
 PRETRAINING += [f"bert4rec.py:{row}" for row in ("tiny", "ml-1m", "ml-20m", "beauty", "steam")]
 PRETRAINING += [f"lamb.py:{row}" for row in ("76min", "512", "32k", "4k-base")]
+STUDENTS = ("distilbert", "tinybert", "tinybert-6x768", "minilm", "minilm-6x384", "minilm-6x768")
+PRETRAINING += [f"distill.py:{row}" for row in (*STUDENTS, "tiny", "tiny-alone", "tiny-teacher")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 
 
 def load(name: str, *overrides: str):
     return configs.load(str(tiny.ROOT / "configs" / name), overrides)
+
+
+def overrides(values: dict) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def objective_of(name: str):
+    """As it is trained, a student with the teacher that its paper names."""
+    teacher = "distill.py:tiny-teacher" if name == "distill.py:tiny" else "bert.py:base"
+    return run.build_objective(load(name), vocab_size=30522, teacher_model=dict(load(teacher).model))
 
 
 def test_every_config_file_is_tested_here():
@@ -46,7 +58,7 @@ def test_every_config_file_is_tested_here():
 
 
 ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base"]
-ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "bert4rec")]
+ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "bert4rec", "distill")]
 ONE_STEP += ["electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
 
 
@@ -69,7 +81,10 @@ def test_one_step_is_trained_and_every_key_read(name, tmp_path):
         small["data.input_file"].write_text("".join(f"{n % 7} {n % 5} {n % 3} {n % 11} {n % 2}\n" for n in range(60)))
     if config.text.kind == "bytelevel":
         small["text.vocab_size"] = 300  # bytes alone are 256
-    recorder = configs.Recorder(load(name, *(f"{key}={value}" for key, value in small.items())))
+    if "teacher" in config.objective:
+        assert run.train(load("distill.py:tiny-teacher", *overrides(small)), tmp_path / "T", quiet=True)
+        small["objective.teacher"] = tmp_path / "T"  # from the same text the same vocabulary is learned
+    recorder = configs.Recorder(load(name, *overrides(small)))
     assert run.train(recorder, tmp_path / "W", quiet=True)
     assert workdirs.finished(tmp_path / "W")["step"] == 1
     assert recorder.never_read() == []
@@ -79,7 +94,7 @@ def test_one_step_is_trained_and_every_key_read(name, tmp_path):
 def test_the_model_and_the_optimiser_build(name):
     config = load(name)
     run.loader_config(config)
-    objective = run.build_objective(config, vocab_size=30522)
+    objective = objective_of(name)
     optimizer, _ = run.build_optimizer(config)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     jax.eval_shape(optimizer.init, params)
@@ -90,6 +105,13 @@ def test_the_sizes_are_the_published_ones(size, millions):
     """Parameters with both pretraining heads, computed from the released configurations."""
     shapes = jax.eval_shape(run.build_objective(load(f"bert.py:{size}"), vocab_size=30522).init, jax.random.key(0))
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+@pytest.mark.parametrize(("row", "millions"), zip(STUDENTS, (66, 14.5, 67.0, 33.0, 22.3, 65.9)))
+def test_the_students_have_about_the_published_sizes(row, millions):
+    """DistilBERT, section 3; TinyBERT, table 1; MiniLM, table 4, which leaves out positions and segments."""
+    encoder = jax.eval_shape(objective_of(f"distill.py:{row}").init, jax.random.key(0))["encoder"]
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(encoder)) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
 @pytest.mark.parametrize(

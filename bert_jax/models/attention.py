@@ -21,6 +21,7 @@ class SelfAttention(nn.Module):
         q_BLHK = Dense(cfg, cfg.hidden_size, name="query")(x_BLD).reshape(split)
         k_BLHK = Dense(cfg, cfg.hidden_size, name="key")(x_BLD).reshape(split)
         v_BLHK = Dense(cfg, cfg.hidden_size, name="value")(x_BLD).reshape(split)
+        self.sow("intermediates", "query_key_value", (q_BLHK, k_BLHK, v_BLHK))
         probs_BHLL = probabilities(cfg, q_BLHK, k_BLHK, visible_B1LL)
         probs_BHLL = Dropout(cfg.attention_probs_dropout_prob)(probs_BHLL, train=train)
         mixed_BLHK = kept(cfg, contract(cfg, "bhlm,bmhk->blhk", probs_BHLL, v_BLHK), ATTENTION_PRODUCTS)
@@ -37,6 +38,11 @@ def visible(input_mask_BL, sequence_ids_BL=None) -> jax.Array:
 
 def probabilities(config, q_BLHK, k_BLHK, visible_B1LL) -> jax.Array:
     """float32[B, H, L, L]: softmax(q k / sqrt(K)) over the visible keys; a query without any attends evenly, never NaN."""
+    return nn.softmax(scores(config, q_BLHK, k_BLHK, visible_B1LL))
+
+
+def scores(config, q_BLHK, k_BLHK, visible_B1LL) -> jax.Array:
+    """float32[B, H, L, L]: q k / sqrt(K); for keys that are not visible the lowest number there is."""
     scale = q_BLHK.shape[-1] ** -0.5
     scores_BHLL = contract(config, "blhk,bmhk->bhlm", q_BLHK, k_BLHK, preferred_element_type=jnp.float32)
-    return nn.softmax(jnp.where(visible_B1LL, scores_BHLL * scale, jnp.finfo(jnp.float32).min))
+    return jnp.where(visible_B1LL, scores_BHLL * scale, jnp.finfo(jnp.float32).min)

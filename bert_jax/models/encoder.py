@@ -150,7 +150,9 @@ class Block(nn.Module):
         x_BLD = LayerNorm(cfg, name="attention_norm")(x_BLD + dropout(attended_BLD))
         inner_BLF = ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.intermediate_size, name="intermediate")(x_BLD))
         outer_BLD = Dense(cfg, cfg.hidden_size, name="output")(inner_BLF)
-        return LayerNorm(cfg, name="output_norm")(x_BLD + dropout(outer_BLD)), None
+        hidden_BLD = LayerNorm(cfg, name="output_norm")(x_BLD + dropout(outer_BLD))
+        self.sow("intermediates", "hidden", hidden_BLD)
+        return hidden_BLD, None
 
 
 class Group(nn.Module):
@@ -175,7 +177,7 @@ def _block(config: EncoderConfig) -> type[nn.Module]:
 def _repeated(module: type[nn.Module], times: int, unroll: bool, *, shared: bool = False) -> type[nn.Module]:
     return nn.scan(
         module,
-        variable_axes={} if shared else {"params": 0},
+        variable_axes={"intermediates": 0} | ({} if shared else {"params": 0}),
         variable_broadcast="params" if shared else False,
         split_rngs={"params": not shared, "dropout": True},
         in_axes=(nn.broadcast, nn.broadcast),
@@ -188,7 +190,7 @@ class Encoder(nn.Module):
     """Ids to vectors.
 
     The layers are scanned: each parameter under "layers" carries a leading axis N, of layers or of groups of them, so that
-    compile time does not grow with depth.
+    compile time does not grow with depth. What the layers make on the way is sown (flax.linen.Module.sow), for those who ask.
     """
 
     config: EncoderConfig
@@ -215,6 +217,7 @@ class Encoder(nn.Module):
                 expected="data.max_seq_length <= model.max_position_embeddings - model.position_offset",
             )
         x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, position_ids_BL, train=train)
+        self.sow("intermediates", "embedded", x_BLD)
         if cfg.num_hidden_groups:
             layers = _repeated(Group, cfg.num_hidden_groups, cfg.unroll_layers)
         else:

@@ -1,5 +1,8 @@
 """An encoder drawn, and applied to a batch, as every objective needs it."""
 
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderOutput
@@ -17,7 +20,7 @@ def init_masked_lm(head: MaskedLMHead, rng, out: EncoderOutput) -> dict:
     return head.init(rng, out.hidden_BLD, jnp.zeros((1, 1), jnp.int32), out.word_table_VD)["params"]
 
 
-def encode(encoder: Encoder, params: dict, batch: dict, rng) -> EncoderOutput:
+def encode(encoder: Encoder, params: dict, batch: dict, rng, **options) -> EncoderOutput:
     """The encoder on the rows of a batch, packed or not; with a key, and then only, with dropout."""
     return encoder.apply(
         {"params": params},
@@ -27,4 +30,29 @@ def encode(encoder: Encoder, params: dict, batch: dict, rng) -> EncoderOutput:
         *(batch.get(name) for name in ("position_ids", "sequence_ids", "cls_positions")),
         train=rng is not None,
         rngs={} if rng is None else {"dropout": rng},
+        **options,
     )
+
+
+class Layers(NamedTuple):
+    """What an encoder of N layers makes on the way.
+
+    Attributes:
+        hidden_NBLD: the embeddings, then what each layer gives out: N + 1 of them.
+        query_NBLHK, key_NBLHK, value_NBLHK: of the attention of each layer.
+    """
+
+    hidden_NBLD: jax.Array
+    query_NBLHK: jax.Array
+    key_NBLHK: jax.Array
+    value_NBLHK: jax.Array
+
+
+def encode_layers(encoder: Encoder, params: dict, batch: dict, rng) -> tuple[EncoderOutput, Layers]:
+    """`encode`, and what the layers made on the way; layers that share weights are told apart too."""
+    out, made = encode(encoder, params, batch, rng, mutable=["intermediates"])
+    (embedded_BLD,), layers = made["intermediates"]["embedded"], made["intermediates"]["layers"]
+    if encoder.config.num_hidden_groups:
+        layers = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), layers["block"])
+    (hidden_NBLD,), (query_key_value,) = layers["hidden"], layers["attention"]["query_key_value"]
+    return out, Layers(jnp.concatenate([embedded_BLD[None], hidden_NBLD]), *query_key_value)

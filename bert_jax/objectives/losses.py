@@ -34,3 +34,17 @@ def binary_cross_entropy_sums(logits, labels, weights):
     logits, labels = logits.astype(jnp.float32), labels.astype(bool)
     losses = -jax.nn.log_sigmoid(jnp.where(labels, logits, -logits))
     return jnp.sum(losses * weights), jnp.sum(jnp.where((logits > 0) == labels, weights, 0.0), dtype=jnp.float32)
+
+
+def soft_cross_entropies(logits, target_logits):
+    """float32[...]: the cross-entropy in nats of softmax(logits) under softmax(target_logits), each over the last axis."""
+    return -jnp.sum(jax.nn.softmax(target_logits) * jax.nn.log_softmax(logits), axis=-1)
+
+
+def divergences(logits, target_logits):
+    """float32[...]: KL(softmax(target_logits) || softmax(logits)) in nats, each over the last axis.
+
+    What both exclude with the lowest float32 adds nothing.
+    """
+    log_target = jax.nn.log_softmax(target_logits)
+    return jnp.sum(jnp.exp(log_target) * (log_target - jax.nn.log_softmax(logits)), axis=-1)

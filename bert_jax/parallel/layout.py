@@ -159,7 +159,8 @@ def _on_mesh(objective, mesh: Mesh):
 
     def sums(params, batch, context):
         with nn.intercept_methods(hold):
-            return objective.sums(gather_tables(params, mesh), batch, context)
+            gathered = context._replace(frozen=gather_tables(context.frozen, mesh))
+            return objective.sums(gather_tables(params, mesh), batch, gathered)
 
     return objective._replace(sums=sums)
 

@@ -25,14 +25,21 @@ def fill_mask(
         texts: each with at least one [MASK], which stands for one piece.
 
     Raises:
-        UserError: a text without [MASK], or one longer than max_seq_length pieces.
+        UserError: a text without [MASK], or one longer than max_seq_length pieces; or the model was not trained to fill them.
     """
     rows = [_row(tokenizer, text, max_seq_length) for text in texts]
     slots = max(len(positions) for _, positions in rows)
     predict = jax.jit(objective.predict)
     results = []
     for ids, positions in rows:  # one fixed shape, hence one compilation
-        logits_PV = np.asarray(predict(params, _batch(ids, positions, max_seq_length, slots))["logits_BPV"][0], np.float64)
+        predicted = predict(params, _batch(ids, positions, max_seq_length, slots))
+        if "logits_BPV" not in predicted:
+            raise UserError(
+                f"this model was not trained to fill in {MARK}",
+                got=f"an objective that predicts {', '.join(predicted) or 'nothing'}",
+                fix="fine-tune it, or train one with a masked-LM loss",
+            )
+        logits_PV = np.asarray(predicted["logits_BPV"][0], np.float64)
         probs_PV = np.exp(logits_PV - logits_PV.max(-1, keepdims=True))
         probs_PV /= probs_PV.sum(-1, keepdims=True)
         best = np.argsort(-probs_PV, axis=-1)[: len(positions), :top_k]

@@ -16,14 +16,18 @@ def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
     folder = Path(workdir) / "report"
     folder.mkdir(exist_ok=True)
     paths = []
-    for name, (metrics, axis_label) in FIGURES.items():
+    kept = {metric for record in records for metric in record}
+    for name, (wanted, axis_label) in FIGURES.items():
+        metrics = [metric for metric in wanted if metric in kept] or [name]  # without masked LM: the loss itself
+        if not kept.issuperset(metrics):
+            continue
         figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
         for color, metric in zip(("tab:blue", "tab:orange"), metrics):
             for kind, style in (("train", {"alpha": 0.5, "linewidth": 1}), ("held_out", {"marker": "o", "linewidth": 2})):
                 points = [(r["step"], r[metric]) for r in records if r["kind"] == kind and metric in r]
                 if points:
                     axes.plot(*zip(*points), color=color, label=f"{metric.replace('_', ' ')}, {kind.replace('_', ' ')}", **style)
-        if name == "loss" and unigram_loss is not None:
+        if "masked_lm_loss" in metrics and unigram_loss is not None:
             axes.axhline(unigram_loss, color="0.4", linestyle="--", label="guessing by word frequency (unigram baseline)")
         axes.set(xlabel="step", ylabel=axis_label)
         axes.grid(alpha=0.3)

@@ -36,6 +36,7 @@ PUBLISHED = {  # config -> (their class, their options, millions of parameters i
     "albert.py:large": ("AlbertForPreTraining", {"vocab_size": 30000}, 18),
     "albert.py:xlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 60),
     "albert.py:xxlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 235),
+    "distill.py:distilbert": ("DistilBertForMaskedLM", {"vocab_size": 30522, "hidden_dim": 3072}, 66),
 }
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 
@@ -104,7 +105,8 @@ def test_published_rows_have_as_many_parameters_as_the_peer(name):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     kind, of_peer, published_millions = PUBLISHED[name]
     config = configs.load(str(tiny.ROOT / "configs" / name), ())
-    objective = run.build_objective(config, vocab_size=of_peer["vocab_size"])
+    teacher = configs.load(str(tiny.ROOT / "configs" / "bert.py:base"), ())
+    objective = run.build_objective(config, vocab_size=of_peer["vocab_size"], teacher_model=dict(teacher.model))
     ours = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0))))
     with torch.device("meta"):
         peer = build(kind, **of_peer, **{size: config.model[size] for size in SIZES})
