@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from bert_jax import run
 from bert_jax import workdir as workdirs
@@ -121,6 +122,26 @@ def drawn_anew(objective: Objective, pretrained: dict) -> list[str]:
     wanted = jax.eval_shape(objective.init, jax.random.key(0))
     of_encoder = [f"encoder/{part}" for part in wanted["encoder"] if part not in pretrained["encoder"]]
     return sorted([*of_encoder, *(part for part in wanted if part != "encoder")])
+
+
+def open_finetuned(workdir: Path, *, say=print) -> run.Trained:
+    """The newest checkpoint of a fine-tuning run, with the config of its pretrained model in so far as it still holds.
+
+    Raises:
+        UserError: there is none, or the pretrained model that its config names has gone.
+    """
+    saved = ConfigDict(workdirs.read_config(workdir))
+    pretrained = run.open_trained(Path(saved.init_checkpoint), say=say)
+    labels = glue.task(saved.task).labels
+    now = {
+        "model": {**pretrained.config.model, **saved.model, "pooler": True},
+        "objective": {"name": "classify", "num_classes": len(labels)},
+        "labels": labels,
+        "train": saved.train,
+    }
+    config = ConfigDict(pretrained.config.to_dict() | now)
+    optimizer = make_optimizer(lambda step: 0.0, weight_decay=saved.optim.weight_decay)
+    return run.restored(workdir, build_objective(saved, pretrained), optimizer, pretrained.tokenizer, config, say=say)
 
 
 def _fit_config(config, num_examples: int) -> FitConfig:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from bert_jax import workdir as workdirs
@@ -19,7 +20,7 @@ from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import pretrain
+from bert_jax.objectives import classify, encode, pretrain
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
@@ -31,6 +32,8 @@ from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
+
+OBJECTIVES = {"bert": pretrain.bert, "classify": classify.classify, "encoder": encode.encode}
 
 
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
@@ -289,7 +292,9 @@ def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
 
 
 def build_objective(config, vocab_size: int):
-    return pretrain.bert(encoder_config(dict(config.model), vocab_size), next_sentence=config.objective.next_sentence)
+    options = dict(**config.objective)
+    objective = OBJECTIVES[options.pop("name", "bert")]
+    return objective(encoder_config(dict(config.model), vocab_size), **options)
 
 
 def build_optimizer(config):
@@ -349,16 +354,19 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
     config = ConfigDict(saved)
     tokenizer = open_vocabulary(config, workdir)
     objective = build_objective(config, tokenizer.size)
-    like = jax.eval_shape(lambda: init_state(objective, build_optimizer(config)[0], 0))
+    optimizer = build_optimizer(config)[0] if "optim" in config else optax.identity()  # a model from elsewhere has no moments
+    return restored(workdir, objective, optimizer, tokenizer, config, before=before, say=say)
+
+
+def restored(workdir: Path, objective, optimizer, tokenizer: Tokenizer, config, *, before: int | None = None, say) -> Trained:
+    like = jax.eval_shape(lambda: init_state(objective, optimizer, 0))
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, read_only=True)
     at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
-    restored = checkpoints.restore(
-        like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer), at_most=at_most
-    )
+    found = checkpoints.restore(like, say=say, accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer), at_most=at_most)
     checkpoints.close()
-    if not restored:
+    if not found:
         raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")
-    step, state, facts = restored
+    step, state, facts = found
     return Trained(step, state.params, facts, objective, tokenizer, config)
 
 
