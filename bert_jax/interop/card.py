@@ -51,7 +51,8 @@ def figures(checked: dict) -> str:
     if isinstance(apart, dict):
         worst = max(apart, key=apart.get)
         apart = f"at most {apart[worst]:.2g} apart in float32, at {worst} of {', '.join(apart)}"
-    texts = checked["strings_equal"]
-    texts = f"the same piece numbers for {texts:,} texts" if isinstance(texts, int) else texts
+    texts = checked["tokenizer"]
+    if isinstance(texts, dict):
+        texts = "{different:,} of {texts:,} texts cut into other pieces".format(**texts)
     lines = (f"tensors: {checked['tensors_equal']} equal bit for bit", f"outputs: {apart}", f"tokeniser: {texts}")
     return "\n".join(f"- {line}" for line in lines)

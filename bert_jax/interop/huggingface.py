@@ -186,7 +186,8 @@ def from_tensors(config_file: Path, config: dict, file: Path, tensors: Mapping[s
     kind = _class_of(config_file, family, config.get("architectures"), tensors)
     head_names = family.classes[kind].names
     encoder = _encoder_fields(config_file, family, config)
-    encoder["pooler"] = f"{head_names.get('encoder/pooler')}.weight" in tensors
+    of_pairs = {"next_sentence", "classifier"}.intersection(family.classes[kind].heads)
+    encoder["pooler"] = bool(of_pairs) or f"{head_names.get('encoder/pooler')}.weight" in tensors
     labels = []
     if "classifier" in family.classes[kind].heads:
         count = np.size(tensors.get(f"{head_names['classifier/dense']}.bias", ()))

@@ -30,7 +30,7 @@ DTYPES = {
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Name -> array. float16 and bfloat16 come as float32, exactly; all else as it is stored, read from disk when it is used.
+    """Name -> array. float16 and bfloat16 come as float32, exactly; all else as it is stored.
 
     Raises:
         UserError: the file is absent, or its header does not describe its bytes, each once; the tensor is named.
@@ -42,7 +42,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             if size < 8 or length > min(size - 8, LONGEST_HEADER):
                 raise _damaged(path, f"a header of {length:,} bytes in a file of {size:,}", "a whole safetensors file")
             header = _parsed(path, file.read(length))
-        content = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
+            content = np.fromfile(file, np.uint8)
     except OSError as error:
         raise UserError("the weights cannot be read", got=f"{path}: {error.strerror}") from None
     header.pop(METADATA, None)
