@@ -92,12 +92,27 @@ def predict(args, config) -> int:
     if not texts:
         raise UserError("there is no text to fill in", expected="--text='... [MASK] ...', or lines on standard input")
     trained = run.open_trained(args.workdir)
+    if "masked_lm" not in trained.params:
+        got = f"only {', '.join(sorted(trained.params))}"
+        raise UserError("this model cannot fill in masks", got=got, expected="a model with a masked-LM head")
     length = trained.config.data.max_seq_length
     guesses = fill_mask(trained.objective, trained.params, trained.tokenizer, texts, max_seq_length=length, top_k=args.top_k)
     for text, masks in zip(texts, guesses):
         print(text)
         for mask in masks:
             print("   " + "  ".join(f"{guess.piece} {guess.probability:.2f}" for guess in mask))
+    return EXIT_DONE
+
+
+def convert(args, config) -> int:
+    from bert_jax import convert
+
+    if (args.source is None) == (args.to is None):
+        raise UserError("one of --from and --to is needed", expected="--from=DIR makes the workdir, --to=DIR makes DIR from it")
+    if args.source is not None:
+        convert.bring_in(args.source, args.workdir, num_strings=args.num_strings)
+    else:
+        convert.take_out(args.workdir, args.to, num_strings=args.num_strings)
     return EXIT_DONE
 
 
@@ -146,6 +161,16 @@ VERBS = {
         options=(
             ("--text", {"action": "append", "help": "a text with [MASK]; may be repeated; otherwise lines of standard input"}),
             ("--top_k", {"type": int, "default": 5, "help": "how many guesses"}),
+        ),
+    ),
+    "convert": Verb(
+        convert,
+        "a Hugging Face directory to a workdir, or a workdir to one, with a certificate that both compute the same",
+        needs_config=False,
+        options=(
+            ("--from", {"dest": "source", "type": Path, "metavar": "DIR", "help": "what to make the workdir from"}),
+            ("--to", {"type": Path, "metavar": "DIR", "help": "where to put the workdir's model; must not exist, or be empty"}),
+            ("--num_strings", {"type": int, "default": 10_000, "help": "texts on which the two tokenisers are compared"}),
         ),
     ),
 }

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from bert_jax import run
 from bert_jax import workdir as workdirs
@@ -180,6 +181,26 @@ def build_optimizer(config, steps: int):
     rate, warmup = options.pop("learning_rate"), options.pop("warmup_proportion")
     schedule = schedules.bert(rate, int(warmup * steps), steps)
     return make_optimizer(schedule, **options), schedule
+
+
+def open_finetuned(workdir: Path, *, say=print) -> run.Trained:
+    """The newest checkpoint of a fine-tuning run, with the config of its pretrained model in so far as it still holds.
+
+    Raises:
+        UserError: there is none, or the pretrained model that its config names has gone.
+    """
+    saved = ConfigDict(workdirs.read_config(workdir))
+    pretrained = run.open_trained(Path(saved.init_checkpoint), say=say)
+    labels = glue.task(saved.task).labels
+    now = {
+        "model": {**pretrained.config.model, **saved.model, "pooler": True},
+        "objective": {"name": "classify", "num_classes": len(labels)},
+        "labels": labels,
+        "train": saved.train,
+    }
+    config = ConfigDict(pretrained.config.to_dict() | now)
+    objective, (optimizer, _) = build_objective(saved, pretrained), build_optimizer(saved, 1)
+    return run.restored(workdir, lambda facts: objective, optimizer, pretrained.tokenizer, config, say=say)
 
 
 def _fit_config(config, num_examples: int) -> FitConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from bert_jax import workdir as workdirs
@@ -20,7 +21,8 @@ from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import contrastive, distill, electra, pretrain, spanbert
+from bert_jax.objectives import classify, contrastive, distill, electra, encoder_alone, pretrain, spanbert
+from bert_jax.objectives.objective import Objective
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
@@ -41,6 +43,8 @@ OBJECTIVES = {  # objective.name -> encoder and the other settings of the sectio
     "simcse": contrastive.simcse,
     "spanbert": spanbert.spanbert,
     "distill": distill.distill,
+    "classify": classify.classify,
+    "encoder": encoder_alone.encoder_alone,
 }
 
 
@@ -478,22 +482,37 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
         )
     config = ConfigDict(saved)
     tokenizer = open_vocabulary(config, workdir)
+    optimizer = build_optimizer(config)[0] if "optim" in config else optax.identity()  # a model from elsewhere has no moments
 
     def objective(facts: dict):
         return build_objective(config, tokenizer.size, facts.get("teacher_model"))
 
+    return restored(workdir, objective, optimizer, tokenizer, config, before=before, say=say)
+
+
+def restored(
+    workdir: Path,
+    objective: Callable[[dict], Objective],
+    optimizer,
+    tokenizer: Tokenizer,
+    config,
+    *,
+    before: int | None = None,
+    say: Callable[[str], None],
+) -> Trained:
+    """The newest checkpoint, as open_trained says; `objective` makes it of what the checkpoint says beside its arrays."""
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, read_only=True)
     at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
-    restored = checkpoints.restore(
-        lambda facts: jax.eval_shape(lambda: init_state(objective(facts), build_optimizer(config)[0], 0)),
+    found = checkpoints.restore(
+        lambda facts: jax.eval_shape(lambda: init_state(objective(facts), optimizer, 0)),
         say=say,
         accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer),
         at_most=at_most,
     )
     checkpoints.close()
-    if not restored:
+    if not found:
         raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")
-    step, state, facts = restored
+    step, state, facts = found
     return Trained(step, state.params, facts, objective(facts), tokenizer, config)
 
 
@@ -507,6 +526,10 @@ def teacher_params(trained: Trained) -> dict | None:
 def evaluate_trained(workdir: Path) -> dict[str, float]:
     """Held-out metrics of the newest checkpoint of a run, on the devices present, and the unigram baseline."""
     trained = open_trained(workdir)
+    if "held_out_fraction" not in trained.config.data:
+        raise UserError(
+            "there is no held-out text to evaluate with", got=f"a model from elsewhere in {workdir}", expected="a pretraining run"
+        )
     config, text = trained.config, open_store(trained.config, workdir, trained.tokenizer)
     workdirs.same_store(trained.facts, text.content_hash)
     rows, plans = loader_config(config), Path(workdir) / "plans"

@@ -30,13 +30,14 @@ LEVELS = {
     "compress": 4,
     "workdir": 4,
     "run": 5,
+    "convert": 7,
     "finetune": 6,
     "show": 5,
     "replay": 6,
     "summary": 6,
-    "__main__": 7,
-    "launch": 7,
-    "experiments": 8,
+    "__main__": 8,
+    "launch": 8,
+    "experiments": 9,
 }
 # Within a level modules are strangers, and data reads no model.
 ALLOWED_DOWN = {

@@ -1,6 +1,6 @@
-"""Tables between our parameter paths and the names in Hugging Face's models with pretraining heads."""
+"""Tables between our parameter paths and the names in Hugging Face's models, and the ways across them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -24,6 +24,7 @@ BERT = {
     "masked_lm/norm": "cls.predictions.transform.LayerNorm",
     "masked_lm/bias": "cls.predictions.bias",
     "next_sentence/dense": "cls.seq_relationship",
+    "classifier/dense": "classifier",  # of BertForSequenceClassification
 }
 # Of RobertaForMaskedLM: the same encoder, another head.
 ROBERTA = {ours: theirs.replace("bert.", "roberta.", 1) for ours, theirs in BERT.items() if theirs.startswith("bert.")} | {
@@ -51,10 +52,13 @@ ALBERT = {
     "masked_lm/norm": "predictions.LayerNorm",
     "masked_lm/bias": "predictions.bias",
     "next_sentence/dense": "sop_classifier.classifier",
+    "classifier/dense": "classifier",  # of AlbertForSequenceClassification
 }
 # Of ElectraForMaskedLM, the generator.
 ELECTRA_GENERATOR = {
-    ours: theirs.replace("bert.", "electra.", 1) for ours, theirs in BERT.items() if theirs.startswith("bert.")
+    ours: theirs.replace("bert.", "electra.", 1)
+    for ours, theirs in BERT.items()
+    if theirs.startswith("bert.") and ours != "encoder/pooler"
 } | {
     "encoder/embeddings/projection": "electra.embeddings_project",
     "masked_lm/dense": "generator_predictions.dense",
@@ -83,6 +87,10 @@ DISTILBERT = {
     "masked_lm/norm": "vocab_layer_norm",
     "masked_lm/bias": "vocab_projector.bias",
 }
+# Where the head holds what we call the pooler: of RobertaForSequenceClassification and ElectraForSequenceClassification, and of
+# DistilBertForSequenceClassification.
+CLASSIFIER = {"encoder/pooler": "classifier.dense", "classifier/dense": "classifier.out_proj"}
+DISTILBERT_CLASSIFIER = {"encoder/pooler": "pre_classifier", "classifier/dense": "classifier"}
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight"}  # the last word of a path under a Dense or a LayerNorm
 
 
@@ -112,6 +120,28 @@ def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict, names: dict[
         }
 
     return convert(like, "")
+
+
+def to_huggingface(params: dict, names: dict[str, str] = BERT) -> dict[str, np.ndarray]:
+    """Params as a state dict: the inverse of `from_huggingface`.
+
+    Raises:
+        KeyError: the table has no name for a path.
+    """
+    tensors = {}
+    for path, array in _leaves(params):
+        array, (name, transposed) = np.asarray(array), _their_name(path, names)
+        layers = {name.format(layer): one for layer, one in enumerate(array)} if "{}" in name else {name: array}
+        tensors |= {name: one.T if transposed else one for name, one in layers.items()}
+    return tensors
+
+
+def _leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, value
 
 
 def _their_name(path: str, names: dict[str, str]) -> tuple[str, bool]:

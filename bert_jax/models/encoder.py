@@ -47,6 +47,7 @@ class EncoderConfig:
         position_offset: the row of the position table at which a row of the batch begins; RoBERTa's is 2, because fairseq counts
             places from after the number of [PAD], and the table has that many rows more.
         pooler: whether there is a vector of the whole row, which only heads for a row or a pair need.
+        pooler_act: of that vector; "gelu" and "relu" in the classifiers of ELECTRA and DistilBERT as transformers has them.
         dtype: of activations.
         matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
             for CPUs that multiply in bfloat16 and add up in float32; what is kept for the backward pass is then bfloat16 too.
@@ -70,6 +71,7 @@ class EncoderConfig:
     num_hidden_groups: int = 0
     position_offset: int = 0
     pooler: bool = True
+    pooler_act: str = "tanh"
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
@@ -90,8 +92,9 @@ class EncoderConfig:
                 got=f"{self.num_hidden_layers} and {self.num_hidden_groups}",
                 expected=f"a multiple of {self.num_hidden_groups}",
             )
-        if self.hidden_act not in ACTIVATIONS:
-            raise UserError("model.hidden_act is unknown", got=self.hidden_act, expected=" or ".join(ACTIVATIONS))
+        for name in ("hidden_act", "pooler_act"):
+            if getattr(self, name) not in ACTIVATIONS:
+                raise UserError(f"model.{name} is unknown", got=getattr(self, name), expected=" or ".join(ACTIVATIONS))
         if self.matmul_dtype not in ("auto", "float32", "bfloat16"):
             raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
         if self.remat not in REMAT:
@@ -229,5 +232,5 @@ class Encoder(nn.Module):
             first_BD = hidden_BLD[:, 0]
         else:
             first_BD = jnp.take_along_axis(hidden_BLD, cls_positions_BE[:, :, None], axis=1)
-        pooled_BD = nn.tanh(Dense(cfg, cfg.hidden_size, name="pooler")(first_BD))
+        pooled_BD = ACTIVATIONS[cfg.pooler_act](Dense(cfg, cfg.hidden_size, name="pooler")(first_BD))
         return EncoderOutput(hidden_BLD, pooled_BD, word_table_VD)

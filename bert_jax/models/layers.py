@@ -24,6 +24,7 @@ ACTIVATIONS = {
     "gelu": gelu,
     "gelu_new": partial(nn.gelu, approximate=True),
     "relu": nn.relu,
+    "tanh": nn.tanh,
 }
 
 

@@ -1,0 +1,58 @@
+"""The model card of an exported model, with the figures of its certificate."""
+
+from pathlib import Path
+
+from bert_jax.interop.huggingface import Model
+from bert_jax.models.encoder import EncoderConfig
+
+CARD = """---
+library_name: transformers
+tags:
+- bert_jax
+---
+
+# {kind} from bert_jax
+
+```python
+import transformers
+
+model = transformers.{kind}.from_pretrained("this folder")
+tokenizer = transformers.AutoTokenizer.from_pretrained("this folder")
+```
+
+| | |
+|---|---|
+{rows}
+
+What was checked when it was exported (`certificate.json` has all of it, and the SHA-256 of each file):
+
+{figures}
+"""
+
+
+def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: dict) -> None:
+    """Writes the card; `checked` is what certificate.certify found."""
+    facts = {
+        "architecture": f"{model.family}, {encoder.num_hidden_layers} layers of width {encoder.hidden_size}",
+        "parameters": f"{sum(array.size for array in model.tensors.values()):,}",
+        "pieces": f"{encoder.vocab_size:,}",
+        "longest row": encoder.longest_row,
+        "training steps": f"{step:,}",
+    }
+    if model.labels:
+        facts["classes"] = ", ".join(model.labels)
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    path.write_text(CARD.format(kind=model.kind, rows=rows, figures=figures(checked)), encoding="utf-8")
+
+
+def figures(checked: dict) -> str:
+    """The certificate in three lines."""
+    apart = checked["largest_differences"]
+    if isinstance(apart, dict):
+        worst = max(apart, key=apart.get)
+        apart = f"at most {apart[worst]:.2g} apart in float32, at {worst} of {', '.join(apart)}"
+    texts = checked["tokenizer"]
+    if isinstance(texts, dict):
+        texts = "{different:,} of {texts:,} texts cut into other pieces".format(**texts)
+    lines = (f"tensors: {checked['tensors_equal']} equal bit for bit", f"outputs: {apart}", f"tokeniser: {texts}")
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,147 @@
+"""Models of transformers into workdirs and out again: the same tensors bit for bit, the same logits, the same pieces."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax import config as configs
+from bert_jax import convert, finetune, run
+from bert_jax.__main__ import main
+from bert_jax.interop import huggingface
+from tests import tiny
+from tests.interop import peers
+
+STRINGS = 300
+KEPT = (
+    "model_type",
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "pad_token_id",
+    "id2label",
+)
+TEXTS = ["the whole test suite", "Interrupt it or kill it: the same command continues."]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """(their directory, the workdir made of it), of BertForPreTraining."""
+    folder = tmp_path_factory.mktemp("bert")
+    peers.save("BertForPreTraining", folder / "hf")
+    convert.bring_in(folder / "hf", folder / "W", num_strings=STRINGS, say=str)
+    return folder / "hf", folder / "W"
+
+
+@pytest.mark.parametrize("kind", peers.CLASSES)
+def test_a_model_comes_in_and_goes_out_bit_for_bit(kind, tmp_path):
+    """Its logits and hidden states are compared by the certificate, without which there is no workdir."""
+    model = peers.save(kind, tmp_path / "hf")
+    convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
+    trained = run.open_trained(tmp_path / "W")
+    encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
+    (tmp_path / "out").mkdir()
+    huggingface.write(tmp_path / "out", encoder, trained.params, list(trained.config.labels), trained.tokenizer)
+    again, loading = type(model).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(loading.values()), loading
+    expected, found = peers.tensors(model), peers.tensors(again)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    like = jax.eval_shape(lambda: trained.params)
+    back = huggingface.params_of(huggingface.read(tmp_path / "out"), like)
+    jax.tree.map(np.testing.assert_array_equal, back, trained.params)
+    assert {key: getattr(again.config, key) for key in KEPT} == {key: getattr(model.config, key) for key in KEPT}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["BertForPreTraining", "AlbertForPreTraining", "ElectraForSequenceClassification", "DistilBertForSequenceClassification"],
+)
+def test_the_objective_gives_the_logits_of_the_class(kind, tmp_path):
+    import torch
+
+    model = peers.save(kind, tmp_path / "hf")
+    convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
+    trained = run.open_trained(tmp_path / "W")
+    batch = encoded(trained.tokenizer)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["input_mask"]}
+    with torch.no_grad():
+        out = model(**{name: torch.from_numpy(array).long() for name, array in inputs.items()}).to_tuple()
+    found = jax.jit(trained.objective.predict)(trained.params, batch)
+    assert len(found) == len(out)
+    if "logits_BPV" in found:
+        picked = np.take_along_axis(out[0].numpy(), batch["masked_lm_positions"][:, :, None], axis=1)
+        np.testing.assert_allclose(found["logits_BPV"], picked, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found["logits_BC"], out[-1].numpy(), atol=1e-4, rtol=0)
+
+
+def encoded(tokenizer) -> dict[str, np.ndarray]:
+    rows = [[tokenizer.cls_id, *ids, tokenizer.sep_id] for ids in tokenizer.encode(TEXTS)]
+    length = max(map(len, rows))
+    ids = np.array([row + [tokenizer.pad_id] * (length - len(row)) for row in rows], np.int32)
+    mask = np.array([[1] * len(row) + [0] * (length - len(row)) for row in rows], np.int32)
+    return {
+        "input_ids": ids,
+        "input_mask": mask,
+        "segment_ids": np.zeros_like(ids),
+        "masked_lm_positions": np.array([[1, 2, 3], [3, 4, 5]], np.int32),
+    }
+
+
+@pytest.mark.parametrize("family", peers.OPTIONS)
+def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
+    kind = next(kind for kind in peers.CLASSES if kind.lower().startswith(family) and kind.endswith("MaskedLM"))
+    peers.save(kind, tmp_path / "hf")
+    convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
+    convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=STRINGS, say=str)
+    import transformers
+
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path / "out"), run.open_trained(tmp_path / "W").tokenizer
+    one, two = ours.encode(TEXTS)
+    cls, sep = ours.cls_id, ours.sep_id
+    assert theirs(TEXTS)["input_ids"] == [[cls, *one, sep], [cls, *two, sep]]
+    assert theirs(*TEXTS)["input_ids"] == [cls, *one, sep, *two, sep]
+    assert ("token_type_ids" in theirs(TEXTS[0])) == (family in ("bert", "albert", "electra"))
+    assert [theirs.pad_token_id, theirs.mask_token_id, theirs.unk_token_id] == [ours.pad_id, ours.mask_id, ours.unk_id]
+    assert theirs(f"the {ours.special.mask} suite")["input_ids"].count(ours.mask_id) == 1
+    theirs(TEXTS, return_tensors="pt", padding=True)
+
+
+def test_what_came_in_fills_masks(bert, capsys):
+    assert main(["predict", f"--workdir={bert[1]}", "--text=the [MASK] of text"]) == 0
+    assert len(capsys.readouterr().out.split("\n")[1].split()) == 10  # five pieces with their probabilities
+
+
+def test_what_came_in_is_fine_tuned_and_goes_out(bert, tmp_path):
+    folder = tmp_path / "data" / "glue" / "SST-2"
+    folder.mkdir(parents=True)
+    rows = "".join(f"{tiny.sentence(number)}\t{number % 2}\n" for number in range(16))
+    for split in ("train", "dev"):
+        (folder / f"{split}.tsv").write_text(f"sentence\tlabel\n{rows}", encoding="utf-8")
+    values = {"init_checkpoint": bert[1], "data.folder": tmp_path / "data", "data.max_seq_length": 24}
+    values |= {"train.train_batch_size": 8, "train.num_train_epochs": 1.0}
+    config = configs.load(f"{tiny.ROOT}/configs/finetune_glue.py:sst2", [f"{key}={value}" for key, value in values.items()])
+    assert finetune.finetune(config, tmp_path / "F", quiet=True)["step"] == 2
+    convert.take_out(tmp_path / "F", tmp_path / "out", num_strings=STRINGS, say=str)
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert written["architectures"] == ["BertForSequenceClassification"] and written["id2label"] == {"0": "0", "1": "1"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| training steps | 2 |" in card and "equal bit for bit" in card and "0 of 300 texts" in card
+    convert.bring_in(tmp_path / "out", tmp_path / "W", num_strings=STRINGS, say=str)
+    ours, back = finetune.open_finetuned(tmp_path / "F"), run.open_trained(tmp_path / "W")
+    jax.tree.map(np.testing.assert_array_equal, ours.params, back.params)
+
+
+def test_an_encoder_without_a_head_is_fine_for_tuning_and_says_so_elsewhere(tmp_path, capsys):
+    peers.save("BertModel", tmp_path / "hf")
+    assert main(["convert", f"--from={tmp_path / 'hf'}", f"--workdir={tmp_path / 'W'}", f"--num_strings={STRINGS}"]) == 0
+    assert "BertModel" in capsys.readouterr().out
+    assert main(["predict", f"--workdir={tmp_path / 'W'}", "--text=the [MASK]"]) == 2
+    assert "cannot fill in masks" in capsys.readouterr().err
+    assert main(["evaluate", f"--workdir={tmp_path / 'W'}"]) == 2
+    assert "no finished token store" in capsys.readouterr().err
+    assert main(["replay", f"--workdir={tmp_path / 'W'}", "--step=1"]) == 2
