@@ -143,5 +143,5 @@ def test_an_encoder_without_a_head_is_fine_for_tuning_and_says_so_elsewhere(tmp_
     assert main(["predict", f"--workdir={tmp_path / 'W'}", "--text=the [MASK]"]) == 2
     assert "cannot fill in masks" in capsys.readouterr().err
     assert main(["evaluate", f"--workdir={tmp_path / 'W'}"]) == 2
-    assert "no finished token store" in capsys.readouterr().err
+    assert "no held-out text" in capsys.readouterr().err
     assert main(["replay", f"--workdir={tmp_path / 'W'}", "--step=1"]) == 2
