@@ -6,7 +6,8 @@ from bert_jax.train.watch import read_metrics
 
 
 def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
-    """Writes loss.png (with the unigram baseline), accuracy.png and learning_rate.png under report/; returns their paths."""
+    """Writes loss.png (with the unigram baseline), accuracy.png and learning_rate.png under report/, but for those that would be
+    empty; returns their paths."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -23,6 +24,9 @@ def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
                 points = [(r["step"], r[metric]) for r in records if r["kind"] == kind and metric in r]
                 if points:
                     axes.plot(*zip(*points), color=color, label=f"{metric.replace('_', ' ')}, {kind.replace('_', ' ')}", **style)
+        if not axes.has_data():
+            plt.close(figure)
+            continue
         if name == "loss" and unigram_loss is not None:
             axes.axhline(unigram_loss, color="0.4", linestyle="--", label="guessing by word frequency (unigram baseline)")
         axes.set(xlabel="step", ylabel=axis_label)
