@@ -26,11 +26,15 @@ def replay(workdir: Path, step: int, *, rows: int, console: Console | None = Non
         each metric of the objective for each row alone, float32[B].
 
     Raises:
-        UserError: there is no such step, or no trained model.
+        UserError: there is no such step, no trained model, or one whose objective compares rows.
     """
-    newest = run.open_trained(workdir).step
-    if not 1 <= step <= newest:
-        raise UserError("there is no such step", got=step, expected=f"1 to {newest}, as in metrics.jsonl")
+    newest = run.open_trained(workdir)
+    if newest.objective.compares_rows:
+        raise UserError(
+            "where rows are compared with each other the loss of one alone means nothing", fix="show prints the rows of a batch"
+        )
+    if not 1 <= step <= newest.step:
+        raise UserError("there is no such step", got=step, expected=f"1 to {newest.step}, as in metrics.jsonl")
     trained = run.open_trained(workdir, before=step)
     tokenizer, text = trained.tokenizer, run.open_store(trained.config, workdir, trained.tokenizer)
     workdirs.same_store(trained.facts, text.content_hash)

@@ -22,7 +22,8 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
         console.print(f"This run is finished: {result['step']:,} steps. Train longer with the same command and, for instance,")
         console.print(f"  --config.train.num_train_steps={2 * result['step']}\n")
     console.print(f"Held out, after {result['step']:,} steps:")
-    if "masked_lm_loss" in result["metrics"]:
+    fills_masks = "masked_lm_loss" in result["metrics"]
+    if fills_masks:
         _print_masked_lm(console, result["metrics"])
         _print_examples(console, run.open_trained(workdir), workdir)
     else:
@@ -32,7 +33,7 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
     for path in result["plots"]:
         console.print(f"  {Path(workdir) / path}")
     console.print("\nNext:")
-    for purpose, command in _next_commands(workdir, config_argument):
+    for purpose, command in _next_commands(workdir, config_argument, fills_masks):
         console.print(f"  {purpose}\n    {command}")
 
 
@@ -67,10 +68,12 @@ def _example(example: Example) -> Text:
     return line.append(f"\n      guesses: {guesses}" + ("" if right else f"; it was: {example.truth}"), "dim")
 
 
-def _next_commands(workdir: Path, config_argument: str) -> list[tuple[str, str]]:
+def _next_commands(workdir: Path, config_argument: str, fills_masks: bool) -> list[tuple[str, str]]:
     python = "python -m bert_jax"
+    ask = ("ask it yourself", f"{python} predict --workdir={workdir} --text='the function returns the [MASK] of the list .'")
+    score = ("score its vectors of sentences on STS-B, in BERT_JAX_DATA", f"{python} evaluate --workdir={workdir} --sts=cls")
     return [
-        ("ask it yourself", f"{python} predict --workdir={workdir} --text='the function returns the [MASK] of the list .'"),
+        ask if fills_masks else score,
         ("see what it reads", f"{python} show --config={config_argument} --workdir={workdir}"),
         (
             "your own text (sentences or paragraphs, an empty line between documents)",

@@ -35,6 +35,7 @@ PRETRAINING += [f"bert4rec.py:{row}" for row in ("tiny", "ml-1m", "ml-20m", "bea
 PRETRAINING += [f"lamb.py:{row}" for row in ("76min", "512", "32k", "4k-base")]
 STUDENTS = ("distilbert", "tinybert", "tinybert-6x768", "minilm", "minilm-6x384", "minilm-6x768")
 PRETRAINING += [f"distill.py:{row}" for row in (*STUDENTS, "tiny", "tiny-alone", "tiny-teacher")]
+PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 
 
@@ -53,11 +54,11 @@ def objective_of(name: str):
 
 
 def test_every_config_file_is_tested_here():
-    tested = {name.partition(":")[0] for name in PRETRAINING} | {"finetune_glue.py"}
+    tested = {name.partition(":")[0] for name in PRETRAINING} | {"finetune_glue.py", "sentence_bert.py"}
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base"]
+ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base", "simcse.py:unsup"]
 ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "bert4rec", "distill")]
 ONE_STEP += ["electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
 

@@ -6,7 +6,8 @@ from bert_jax.train.watch import read_metrics
 
 
 def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
-    """Writes loss.png (with the unigram baseline), accuracy.png and learning_rate.png under report/; returns their paths."""
+    """Writes loss.png (with the unigram baseline), accuracy.png and learning_rate.png under report/, but for those that would be
+    empty; returns their paths."""
     import matplotlib
 
     matplotlib.use("Agg")
