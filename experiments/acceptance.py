@@ -58,6 +58,8 @@ LEARNING = {  # half an hour on two cores
     "train.save_every_steps": 1000,
 }
 SAME_STEPS, SAME_EVERY = 300, 50
+DISTILLED = {"model.matmul_dtype": "bfloat16", "train.log_every_steps": 50}  # a quarter of an hour on two cores
+STUDENT_STEPS, SEEDS = 500, (1, 2, 3)
 
 
 def quickstart(scratch: Path) -> dict:
@@ -129,7 +131,7 @@ def own_text(scratch: Path) -> dict:
     ):
         command = [sys.executable, "-m", "bert_jax", verb, "--config=configs/quickstart.py", f"--workdir={scratch / 'mine'}"]
         figures[f"seconds_{verb}"], output = _timed([*command, f"--config.data.input_file={pattern}"])
-    metrics = json.loads((scratch / "mine" / "result.json").read_text())["metrics"]
+    metrics = _result(scratch / "mine")
     lines = [line for line in output.splitlines() if line.startswith("step")]
     return {
         **figures,
@@ -144,7 +146,7 @@ def learning(scratch: Path) -> dict:
     figures = {}
     for verb in ("prepare", "train"):
         figures[f"seconds_{verb}"], _ = _timed(_mini(verb, scratch, LEARNING))
-    metrics = json.loads((scratch / "run" / "result.json").read_text())["metrics"]
+    metrics = _result(scratch / "run")
     shutil.copy(scratch / "run" / "report" / "loss.png", measure.RESULTS / "learning.png")
     return {
         **figures,
@@ -179,6 +181,28 @@ def beside_torch(scratch: Path) -> dict:
     }
 
 
+def distilled_student(scratch: Path) -> dict:
+    """2 x 256 students of a 4 x 256 teacher, and the same without it, on the same batches: the held-out masked-LM losses."""
+    teacher = scratch / "teacher"
+    text = {"data.input_file": _data() / "text" / "wiki_en" / "shard-*.txt.xz"}
+    figures = {"seconds_teacher": _timed(_distill("tiny-teacher", teacher, text | DISTILLED))[0]}
+    shared = {"data.store": teacher / "store", "text.vocab_file": teacher / "vocab.txt", "train.num_train_steps": STUDENT_STEPS}
+    losses = {"distilled": [], "alone": []}
+    for seed in SEEDS:
+        for name, row, given in (("distilled", "tiny", {"objective.teacher": teacher}), ("alone", "tiny-alone", {})):
+            workdir, settings = scratch / f"{name}-{seed}", text | DISTILLED | shared | given | {"seed": seed}
+            figures[f"seconds_{name}_{seed}"], _ = _timed(_distill(row, workdir, settings))
+            losses[name].append(_result(workdir)["masked_lm_loss"])
+    return {
+        **figures,
+        "teacher": _result(teacher),
+        "seeds": SEEDS,
+        "student_steps": STUDENT_STEPS,
+        "masked_lm_loss": losses,
+        "smallest_gain": min(alone - distilled for distilled, alone in zip(losses["distilled"], losses["alone"])),
+    }
+
+
 def tokenisers(scratch: Path) -> dict:
     """All of the test text through the four BERT vocabularies; the comparison is a test marked as heavy."""
     seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/text", "-s"])
@@ -193,6 +217,7 @@ PROOFS = {
     "own_text": own_text,
     "learning": learning,
     "beside_torch": beside_torch,
+    "distilled_student": distilled_student,
     "tokenisers": tokenisers,
 }
 
@@ -210,6 +235,15 @@ def _data() -> Path:
 def _mini(verb: str, scratch: Path, settings: dict) -> list[str]:
     command = [sys.executable, "-m", "bert_jax", verb, "--config=configs/bert.py:mini", f"--workdir={scratch / 'run'}"]
     return [*command, *_real_text(settings)]
+
+
+def _distill(row: str, workdir: Path, settings: dict) -> list[str]:
+    command = [sys.executable, "-m", "bert_jax", "train", f"--config=configs/distill.py:{row}", f"--workdir={workdir}"]
+    return [*command, *(f"--config.{key}={value}" for key, value in settings.items())]
+
+
+def _result(workdir: Path) -> dict:
+    return json.loads((workdir / "result.json").read_text())["metrics"]
 
 
 def _real_text(settings: dict) -> list[str]:
