@@ -142,7 +142,7 @@ def tiny_alone():
 def tiny_teacher():
     config = tiny_alone()
     config.model.num_hidden_layers = 4
-    config.train.num_train_steps = 2500
+    config.train.num_train_steps = 2000
     return config
 
 
