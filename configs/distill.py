@@ -115,8 +115,8 @@ def tiny():
     config.model.hidden_dropout_prob = 0.0
     config.model.attention_probs_dropout_prob = 0.0
     config.text.vocab_size = 8000
-    config.data.max_seq_length = 64
-    config.data.max_predictions_per_seq = 10
+    config.data.max_seq_length = 32
+    config.data.max_predictions_per_seq = 5
     config.data.rows = "full_sentences"
     config.data.short_seq_prob = 0.0
     config.data.dupe_factor = 1
@@ -142,7 +142,7 @@ def tiny_alone():
 def tiny_teacher():
     config = tiny_alone()
     config.model.num_hidden_layers = 4
-    config.train.num_train_steps = 3000
+    config.train.num_train_steps = 2000
     return config
 
 

@@ -94,6 +94,8 @@ SENTENCES_COMPARED = {  # 4 minutes
     "train.save_every_steps": 500,
 }
 POOLINGS = ("cls", "mean", "max")
+DISTILLED = {"model.matmul_dtype": "bfloat16", "train.log_every_steps": 50}  # a quarter of an hour on two cores
+STUDENT_STEPS, SEEDS = 400, (1, 2, 3)
 
 
 def quickstart(scratch: Path) -> dict:
@@ -165,7 +167,7 @@ def own_text(scratch: Path) -> dict:
     ):
         command = [sys.executable, "-m", "bert_jax", verb, "--config=configs/quickstart.py", f"--workdir={scratch / 'mine'}"]
         figures[f"seconds_{verb}"], output = _timed([*command, f"--config.data.input_file={pattern}"])
-    metrics = json.loads((scratch / "mine" / "result.json").read_text())["metrics"]
+    metrics = _result(scratch / "mine")
     lines = [line for line in output.splitlines() if line.startswith("step")]
     return {
         **figures,
@@ -180,7 +182,7 @@ def learning(scratch: Path) -> dict:
     figures = {}
     for verb in ("prepare", "train"):
         figures[f"seconds_{verb}"], _ = _timed(_mini(verb, scratch, LEARNING))
-    metrics = json.loads((scratch / "run" / "result.json").read_text())["metrics"]
+    metrics = _result(scratch / "run")
     shutil.copy(scratch / "run" / "report" / "loss.png", measure.RESULTS / "learning.png")
     return {
         **figures,
@@ -213,6 +215,28 @@ def beside_torch(scratch: Path) -> dict:
         "largest_difference_of_all_steps": apart,
         "first_losses": {name: curve[0] for name, curve in losses.items()},
     }
+
+
+def distilled_student(scratch: Path) -> dict:
+    """2 x 256 students of a 4 x 256 teacher, that start as two of its layers or from the seed, and the same student without a
+    teacher, on the same batches: the held-out masked-LM losses."""
+    teacher = scratch / "teacher"
+    text = DISTILLED | {"data.input_file": _data() / "text" / "wiki_en" / "shard-*.txt.xz"}
+    figures = {"seconds_teacher": _timed(_distill("tiny-teacher", teacher, text))[0], "teacher": _result(teacher)}
+    shared = {"data.store": teacher / "store", "text.vocab_file": teacher / "vocab.txt", "train.num_train_steps": STUDENT_STEPS}
+    students = {
+        "distilled": ("tiny", {"objective.teacher": teacher}),
+        "distilled_from_the_seed": ("tiny", {"objective.teacher": teacher, "objective.teacher_layers": "()"}),
+        "alone": ("tiny-alone", {}),
+    }
+    losses, seconds = {name: [] for name in students}, {name: [] for name in students}
+    for seed in SEEDS:
+        for name, (row, given) in students.items():
+            workdir = scratch / f"{name}-{seed}"
+            seconds[name].append(_timed(_distill(row, workdir, text | shared | given | {"seed": seed}))[0])
+            losses[name].append(_result(workdir)["masked_lm_loss"])
+    gains = {name: [alone - loss for loss, alone in zip(losses[name], losses["alone"])] for name in students}
+    return {**figures, "seeds": SEEDS, "steps": STUDENT_STEPS, "seconds": seconds, "masked_lm_loss": losses, "gain": gains}
 
 
 def tokenisers(scratch: Path) -> dict:
@@ -251,6 +275,7 @@ PROOFS = {
     "learning": learning,
     "beside_torch": beside_torch,
     "simcse": simcse,
+    "distilled_student": distilled_student,
     "tokenisers": tokenisers,
 }
 
@@ -269,6 +294,15 @@ def _data() -> Path:
 def _mini(verb: str, scratch: Path, settings: dict) -> list[str]:
     command = [sys.executable, "-m", "bert_jax", verb, "--config=configs/bert.py:mini", f"--workdir={scratch / 'run'}"]
     return [*command, *_real_text(settings)]
+
+
+def _distill(row: str, workdir: Path, settings: dict) -> list[str]:
+    command = [sys.executable, "-m", "bert_jax", "train", f"--config=configs/distill.py:{row}", f"--workdir={workdir}"]
+    return [*command, *(f"--config.{key}={value}" for key, value in settings.items())]
+
+
+def _result(workdir: Path) -> dict:
+    return json.loads((workdir / "result.json").read_text())["metrics"]
 
 
 def _real_text(settings: dict) -> list[str]:
