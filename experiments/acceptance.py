@@ -185,6 +185,20 @@ def tokenisers(scratch: Path) -> dict:
     return {"seconds": seconds, "lines_compared_and_different": re.findall(r"^(\S+): ([\d,]+) lines, (\d+) differ", output, re.M)}
 
 
+def minilm(scratch: Path) -> dict:
+    """A published sentence encoder on the whole dev set of STS-B beside torch; the comparison is a test marked as heavy."""
+    seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/predict/test_embed.py", "-s"])
+    found = re.search(r"^\.?minilm: ([\d,]+) sentences, lowest cosine (\S+), Spearman (\S+), in torch (\S+)$", output, re.M)
+    sentences, cosine, ours, torch = (float(number.replace(",", "")) for number in found.groups())
+    return {
+        "seconds": seconds,
+        "sentences": int(sentences),
+        "lowest_cosine": cosine,
+        "spearman": ours,
+        "spearman_in_torch": torch,
+    }
+
+
 PROOFS = {
     "quickstart": quickstart,
     "kills": kills,
@@ -194,6 +208,7 @@ PROOFS = {
     "learning": learning,
     "beside_torch": beside_torch,
     "tokenisers": tokenisers,
+    "minilm": minilm,
 }
 
 
