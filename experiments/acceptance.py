@@ -187,7 +187,7 @@ def tokenisers(scratch: Path) -> dict:
 
 def minilm(scratch: Path) -> dict:
     """A published sentence encoder on the whole dev set of STS-B beside torch; the comparison is a test marked as heavy."""
-    seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/predict/test_embed.py", "-s"])
+    seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/interop/test_minilm.py", "-s"])
     found = re.search(r"^\.?minilm: ([\d,]+) sentences, lowest cosine (\S+), Spearman (\S+), in torch (\S+)$", output, re.M)
     sentences, cosine, ours, torch = (float(number.replace(",", "")) for number in found.groups())
     return {

