@@ -20,7 +20,7 @@ from bert_jax.data.masking import MaskRule
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import classify, encode, pretrain
+from bert_jax.objectives import classify, encoder_alone, pretrain
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel import hosts
@@ -33,7 +33,7 @@ from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
 
-OBJECTIVES = {"bert": pretrain.bert, "classify": classify.classify, "encoder": encode.encode}
+OBJECTIVES = {"bert": pretrain.bert, "classify": classify.classify, "encoder": encoder_alone.encoder_alone}
 
 
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:

@@ -65,6 +65,11 @@ ELECTRA_GENERATOR = {
     "masked_lm/norm": "generator_predictions.LayerNorm",
     "masked_lm/bias": "generator_lm_head.bias",
 }
+# Of ElectraForPreTraining, the discriminator.
+ELECTRA = {ours: theirs for ours, theirs in ELECTRA_GENERATOR.items() if ours.startswith("encoder/")} | {
+    "replaced/dense": "discriminator_predictions.dense",
+    "replaced/logit": "discriminator_predictions.dense_prediction",
+}
 # Of DistilBertForMaskedLM.
 DISTILBERT = {
     "encoder/embeddings/word/embedding": "distilbert.embeddings.word_embeddings.weight",

@@ -38,3 +38,15 @@ class ClassHead(nn.Module):
     @nn.compact
     def __call__(self, pooled_BD) -> jax.Array:
         return Dense(self.config, self.num_classes, name="dense")(pooled_BD).astype(jnp.float32)
+
+
+class PieceHead(nn.Module):
+    """A logit for each piece, float32[B, L]: the discriminator's head of google-research/electra run_pretraining.py."""
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, hidden_BLD) -> jax.Array:
+        cfg = self.config
+        x_BLD = ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.hidden_size, name="dense")(hidden_BLD))
+        return Dense(cfg, 1, name="logit")(x_BLD)[..., 0].astype(jnp.float32)

@@ -57,7 +57,7 @@ def test_a_model_comes_in_and_goes_out_bit_for_bit(kind, tmp_path):
 
 @pytest.mark.parametrize(
     "kind",
-    ["BertForPreTraining", "AlbertForPreTraining", "ElectraForSequenceClassification", "DistilBertForSequenceClassification"],
+    ["BertForPreTraining", "ElectraForPreTraining", "ElectraForSequenceClassification", "DistilBertForSequenceClassification"],
 )
 def test_the_objective_gives_the_logits_of_the_class(kind, tmp_path):
     import torch
@@ -70,11 +70,14 @@ def test_the_objective_gives_the_logits_of_the_class(kind, tmp_path):
     with torch.no_grad():
         out = model(**{name: torch.from_numpy(array).long() for name, array in inputs.items()}).to_tuple()
     found = jax.jit(trained.objective.predict)(trained.params, batch)
-    assert len(found) == len(out)
     if "logits_BPV" in found:
         picked = np.take_along_axis(out[0].numpy(), batch["masked_lm_positions"][:, :, None], axis=1)
         np.testing.assert_allclose(found["logits_BPV"], picked, atol=1e-4, rtol=0)
-    np.testing.assert_allclose(found["logits_BC"], out[-1].numpy(), atol=1e-4, rtol=0)
+    if "logits_BL" in found:
+        real = batch["input_mask"] > 0
+        np.testing.assert_allclose(found["logits_BL"][real], out[0].numpy()[real], atol=1e-4, rtol=0)
+    else:
+        np.testing.assert_allclose(found["logits_BC"], out[-1].numpy(), atol=1e-4, rtol=0)
 
 
 def encoded(tokenizer) -> dict[str, np.ndarray]:
