@@ -22,7 +22,8 @@ from bert_jax.text.tokenizer import Tokenizer
 
 CERTIFICATE = "certificate.json"
 OBJECTIVES = {  # heads -> the section of the config that says who computes them
-    (): {"name": "encoder"},
+    (): {"name": "encoder", "replaced": False},
+    ("replaced",): {"name": "encoder", "replaced": True},
     ("masked_lm",): {"name": "bert", "next_sentence": False},
     ("masked_lm", "next_sentence"): {"name": "bert", "next_sentence": True},
     ("classifier",): {"name": "classify"},

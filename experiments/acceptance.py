@@ -266,6 +266,20 @@ def simcse(scratch: Path) -> dict:
     }
 
 
+def minilm(scratch: Path) -> dict:
+    """A published sentence encoder on the whole dev set of STS-B beside torch; the comparison is a test marked as heavy."""
+    seconds, output = _timed([sys.executable, "-m", "pytest", "-m", "acceptance", "tests/interop/test_minilm.py", "-s"])
+    found = re.search(r"^\.?minilm: ([\d,]+) sentences, lowest cosine (\S+), Spearman (\S+), in torch (\S+)$", output, re.M)
+    sentences, cosine, ours, torch = (float(number.replace(",", "")) for number in found.groups())
+    return {
+        "seconds": seconds,
+        "sentences": int(sentences),
+        "lowest_cosine": cosine,
+        "spearman": ours,
+        "spearman_in_torch": torch,
+    }
+
+
 PROOFS = {
     "quickstart": quickstart,
     "kills": kills,
@@ -277,6 +291,7 @@ PROOFS = {
     "simcse": simcse,
     "distilled_student": distilled_student,
     "tokenisers": tokenisers,
+    "minilm": minilm,
 }
 
 

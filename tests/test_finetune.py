@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import finetune, run
+from bert_jax import convert, finetune, run
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.checkpoint import Checkpoints
@@ -67,6 +67,19 @@ def test_two_steps_end_to_end_read_every_key_and_are_scored(pretrained, data, tm
     assert result["metrics"]["majority_accuracy"] == pytest.approx(12 / 19)
     again = finetune.finetune(load(pretrained, data), tmp_path / "W", quiet=True)
     assert again == result
+    goes_out_and_comes_back(tmp_path / "W", tmp_path / "out", tmp_path / "back")
+
+
+def goes_out_and_comes_back(workdir, out, back):
+    convert.take_out(workdir, out, num_strings=100, say=str)
+    written = json.loads((out / "config.json").read_text())
+    assert written["architectures"] == ["BertForSequenceClassification"] and written["id2label"] == {"0": "0", "1": "1"}
+    card = (out / "README.md").read_text()
+    assert "| training steps | 2 |" in card and "equal bit for bit" in card
+    convert.bring_in(out, back, num_strings=100, say=str)
+    ours, theirs = finetune.open_finetuned(workdir), run.open_trained(back)
+    assert ours.step == 2 and ours.params.keys() == {"encoder", "classifier"}
+    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 
 
 def test_training_starts_from_the_pretrained_encoder_and_a_fresh_classifier(pretrained, data):

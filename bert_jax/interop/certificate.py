@@ -16,7 +16,7 @@ from bert_jax.interop.strings import strings
 from bert_jax.interop.vocabulary import MODEL
 from bert_jax.models.attention import visible
 from bert_jax.models.encoder import Block, Embeddings, Encoder, EncoderConfig
-from bert_jax.models.heads import ClassHead, MaskedLMHead
+from bert_jax.models.heads import ClassHead, MaskedLMHead, PieceHead
 from bert_jax.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4  # of a difference in float32, where the values are at most 1 in size; of the largest value where it is more
@@ -27,6 +27,7 @@ LOGITS = {  # what we compute -> how the outputs of transformers call it
     "masked_lm": ("prediction_logits", "logits"),
     "next_sentence": ("seq_relationship_logits", "sop_logits"),
     "classifier": ("logits",),
+    "replaced": ("logits",),
     "pooled": ("pooler_output",),
 }
 
@@ -141,6 +142,8 @@ def head_outputs(encoder: EncoderConfig, params: dict, batch: dict) -> dict[str,
         for name in params.keys() & {"next_sentence", "classifier"}:
             classes = params[name]["dense"]["bias"].size
             found[name] = ClassHead(encoder, classes).apply({"params": params[name]}, out.pooled_BD)
+        if "replaced" in params:
+            found["replaced"] = PieceHead(encoder).apply({"params": params["replaced"]}, out.hidden_BLD)
         return found or ({"pooled": out.pooled_BD} if encoder.pooler else {})
 
     return jax.jit(outputs)(params)

@@ -107,8 +107,9 @@ FAMILIES = {
     "electra": Family(
         {
             "ElectraForMaskedLM": Class(("masked_lm",), names.ELECTRA_GENERATOR),
-            "ElectraForSequenceClassification": Class(("classifier",), names.ELECTRA_GENERATOR | names.CLASSIFIER),
-            "ElectraModel": Class((), names.ELECTRA_GENERATOR),
+            "ElectraForPreTraining": Class(("replaced",), names.ELECTRA),
+            "ElectraForSequenceClassification": Class(("classifier",), names.ELECTRA | names.CLASSIFIER),
+            "ElectraModel": Class((), names.ELECTRA),
         },
         _FIELDS | {"embedding_size": "embedding_size"},
         {"pooler_act": "gelu"},

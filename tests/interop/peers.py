@@ -31,6 +31,7 @@ CLASSES = [
     "AlbertForSequenceClassification",
     "AlbertModel",
     "ElectraForMaskedLM",
+    "ElectraForPreTraining",
     "ElectraForSequenceClassification",
     "ElectraModel",
     "DistilBertForMaskedLM",
