@@ -28,6 +28,7 @@ ROWS = (
 PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
 PRETRAINING += [f"roberta.py:{row}" for row in ("tiny", "base", "large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
+PRETRAINING += [f"modern.py:{row}" for row in ("tiny", "base", "large")]
 
 
 def load(name: str, *overrides: str):
@@ -39,7 +40,10 @@ def test_every_config_file_is_tested_here():
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "roberta.py:tiny", "albert.py:tiny"])
+TRAINED = ("quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "roberta.py:tiny", "albert.py:tiny", "modern.py:tiny")
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_one_step_is_trained_and_every_key_read(name, tmp_path):
     config = load(name)
     small = {
