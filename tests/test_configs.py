@@ -37,6 +37,7 @@ STUDENTS = ("distilbert", "tinybert", "tinybert-6x768", "minilm", "minilm-6x384"
 PRETRAINING += [f"distill.py:{row}" for row in (*STUDENTS, "tiny", "tiny-alone", "tiny-teacher")]
 PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
+PRETRAINING += [f"modern.py:{row}" for row in ("tiny", "base", "large")]
 
 
 def load(name: str, *overrides: str):
@@ -59,7 +60,7 @@ def test_every_config_file_is_tested_here():
 
 
 ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base", "simcse.py:unsup"]
-ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "bert4rec", "distill")]
+ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "modern", "bert4rec", "distill")]
 ONE_STEP += ["electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
 
 

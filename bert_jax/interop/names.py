@@ -1,11 +1,13 @@
 """Tables between our parameter paths and the names in Hugging Face's models, and the ways across them."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-# Of BertForPreTraining: our path -> their name. "{}" in their name is the number of the layer; ours stacks the layers along a
-# first axis. A name that ends in .weight under a Dense is stored transposed there (torch keeps [out, in]).
+# Of BertForPreTraining: our path -> their name. "{}" in their name is the number of the layer, "{1}" the same counted from 1;
+# ours stacks the layers along a first axis. "[0/3]" is the first of three equal parts of their array, along its first axis. A
+# name that ends in .weight under a Dense is stored transposed there (torch keeps [out, in]).
 BERT = {
     "encoder/embeddings/word/embedding": "bert.embeddings.word_embeddings.weight",
     "encoder/embeddings/position/embedding": "bert.embeddings.position_embeddings.weight",
@@ -91,7 +93,32 @@ DISTILBERT = {
 # DistilBertForSequenceClassification.
 CLASSIFIER = {"encoder/pooler": "classifier.dense", "classifier/dense": "classifier.out_proj"}
 DISTILBERT_CLASSIFIER = {"encoder/pooler": "pre_classifier", "classifier/dense": "classifier"}
+_MODERNBERT_LAYER = {
+    "attention_norm": "attn_norm",
+    "attention/query": "attn.Wqkv[0/3]",
+    "attention/key": "attn.Wqkv[1/3]",
+    "attention/value": "attn.Wqkv[2/3]",
+    "attention/output": "attn.Wo",
+    "intermediate_norm": "mlp_norm",
+    "intermediate": "mlp.Wi[0/2]",
+    "gate": "mlp.Wi[1/2]",
+    "output": "mlp.Wo",
+}
+# Of ModernBertForMaskedLM.
+MODERNBERT = (
+    {
+        "encoder/embeddings/word/embedding": "model.embeddings.tok_embeddings.weight",
+        "encoder/embeddings/norm": "model.embeddings.norm",
+        "encoder/final_norm": "model.final_norm",
+        "masked_lm/dense": "head.dense",
+        "masked_lm/norm": "head.norm",
+        "masked_lm/bias": "decoder.bias",
+    }
+    | {f"encoder/first_layer/{ours}": f"model.layers.0.{theirs}" for ours, theirs in _MODERNBERT_LAYER.items()}
+    | {f"encoder/layers/{ours}": f"model.layers.{{1}}.{theirs}" for ours, theirs in _MODERNBERT_LAYER.items()}
+)
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight"}  # the last word of a path under a Dense or a LayerNorm
+LAYER, PART = re.compile(r"\{(\d*)\}"), re.compile(r"\[(\d)/(\d)\]")
 
 
 def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict, names: dict[str, str] = BERT) -> dict:
@@ -108,8 +135,8 @@ def from_huggingface(tensors: Mapping[str, np.ndarray], like: dict, names: dict[
 
     def value(path: str, ours):
         name, transposed = _their_name(path, names)
-        one = lambda n: np.asarray(tensors[n]).T if transposed else np.asarray(tensors[n])  # noqa: E731
-        array = np.stack([one(name.format(layer)) for layer in range(ours.shape[0])]) if "{}" in name else one(name)
+        one = lambda n: _part(tensors, n).T if transposed else _part(tensors, n)  # noqa: E731
+        array = np.stack([one(_numbered(name, layer)) for layer in range(ours.shape[0])]) if LAYER.search(name) else one(name)
         if array.shape != ours.shape:
             raise ValueError(f"{name} has shape {array.shape}, {path} needs {ours.shape}")
         return array
@@ -131,9 +158,17 @@ def to_huggingface(params: dict, names: dict[str, str] = BERT) -> dict[str, np.n
     tensors = {}
     for path, array in _leaves(params):
         array, (name, transposed) = np.asarray(array), _their_name(path, names)
-        layers = {name.format(layer): one for layer, one in enumerate(array)} if "{}" in name else {name: array}
+        layers = {_numbered(name, layer): one for layer, one in enumerate(array)} if LAYER.search(name) else {name: array}
         tensors |= {name: one.T if transposed else one for name, one in layers.items()}
-    return tensors
+    return _joined(tensors)
+
+
+def _joined(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What belongs to one tensor of theirs put together, in the order of the parts."""
+    whole: dict[str, list[np.ndarray]] = {}
+    for name in sorted(tensors, key=lambda name: PART.findall(name)):
+        whole.setdefault(PART.sub("", name), []).append(tensors[name])
+    return {name: np.concatenate(parts) if len(parts) > 1 else parts[0] for name, parts in whole.items()}
 
 
 def _leaves(tree: dict, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -149,3 +184,15 @@ def _their_name(path: str, names: dict[str, str]) -> tuple[str, bool]:
         return names[path], False
     parent, _, leaf = path.rpartition("/")
     return f"{names[parent]}.{LEAVES[leaf]}", leaf == "kernel"
+
+
+def _numbered(name: str, layer: int) -> str:
+    return LAYER.sub(lambda first: str(int(first[1] or 0) + layer), name)
+
+
+def _part(tensors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    part = PART.search(name)
+    if not part:
+        return np.asarray(tensors[name])
+    number, parts = map(int, part.groups())
+    return np.split(np.asarray(tensors[PART.sub("", name)]), parts)[number]

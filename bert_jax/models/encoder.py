@@ -1,6 +1,6 @@
 """The encoder of BERT (Devlin et al. 2019, arXiv 1810.04805; released code google-research/bert modeling.py), of RoBERTa (Liu et
-al. 2019, arXiv 1907.11692; facebookresearch/fairseq models/roberta) and of ALBERT (Lan et al. 2020, arXiv 1909.11942;
-google-research/albert modeling.py)."""
+al. 2019, arXiv 1907.11692; facebookresearch/fairseq models/roberta), of ALBERT (Lan et al. 2020, arXiv 1909.11942;
+google-research/albert modeling.py) and of ModernBERT (Warner et al. 2024, arXiv 2412.13663; AnswerDotAI/ModernBERT)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,26 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.errors import UserError
+from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
-from bert_jax.models.layers import (
-    ACTIVATIONS,
-    ATTENTION_PRODUCTS,
-    DROPOUT_MASKS,
-    WEIGHT_PRODUCTS,
-    Dense,
-    Dropout,
-    Embedding,
-    LayerNorm,
-)
+from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
 
-_keep = jax.checkpoint_policies.save_only_these_names
-# What of each layer is kept for the backward pass, beside its input; the rest is computed anew.
-REMAT = {
-    "none": None,  # keep everything
-    "elementwise": _keep(WEIGHT_PRODUCTS, ATTENTION_PRODUCTS, DROPOUT_MASKS),
-    "dots": _keep(WEIGHT_PRODUCTS),
-    "full": _keep(),
-}
+BLOCKS = ("post_norm", "pre_norm")
 
 
 @dataclass(frozen=True)
@@ -46,6 +31,14 @@ class EncoderConfig:
             there is no table for them.
         position_offset: the row of the position table at which a row of the batch begins; RoBERTa's is 2, because fairseq counts
             places from after the number of [PAD], and the table has that many rows more.
+        block: "post_norm", the layers of BERT; or "pre_norm", those of ModernBERT (pre_norm.py), with rotary positions instead of
+            a table. Only they read the next five.
+        global_attn_every_n_layers: of so many layers the first sees all tokens, the others those near by.
+        local_attention: how many tokens around its own place a query then sees, half of them on each side.
+        global_rope_theta: base of the angles by which positions turn queries and keys (rotary.py) where all tokens are seen.
+        local_rope_theta: the same where those near by are.
+        attention_output_dropout_prob: of what attention adds to the sum; ModernBERT drops out 0.1 of that, and nothing else.
+        use_bias: whether products and LayerNorm have one; the logits over the vocabulary always do.
         pooler: whether there is a vector of the whole row, which only heads for a row or a pair need.
         pooler_act: of that vector; "gelu" and "relu" in the classifiers of ELECTRA and DistilBERT as transformers has them.
         dtype: of activations.
@@ -70,6 +63,13 @@ class EncoderConfig:
     embedding_size: int = 0
     num_hidden_groups: int = 0
     position_offset: int = 0
+    block: str = "post_norm"
+    global_attn_every_n_layers: int = 3
+    local_attention: int = 128
+    global_rope_theta: float = 160_000.0
+    local_rope_theta: float = 10_000.0
+    attention_output_dropout_prob: float = 0.0
+    use_bias: bool = True
     pooler: bool = True
     pooler_act: str = "tanh"
     initializer_range: float = 0.02
@@ -99,6 +99,9 @@ class EncoderConfig:
             raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
+        if self.block not in BLOCKS:
+            raise UserError("model.block is unknown", got=self.block, expected=" or ".join(BLOCKS))
+        pre_norm.check(self)
 
     @property
     def table_width(self) -> int:
@@ -108,6 +111,12 @@ class EncoderConfig:
     def longest_row(self) -> int:
         return self.max_position_embeddings - self.position_offset
 
+    @property
+    def residual_spread(self) -> float:
+        """How wide, beside others, weights begin whose products are added up over all layers: where no norm is between the sums,
+        1 / sqrt(2 N) (Shoeybi et al. 2019, arXiv 1909.08053, section 4.2; transformers models/modernbert _init_weights)."""
+        return (2 * self.num_hidden_layers) ** -0.5 if self.block == "pre_norm" else 1.0
+
 
 class EncoderOutput(NamedTuple):
     hidden_BLD: jax.Array
@@ -116,7 +125,7 @@ class EncoderOutput(NamedTuple):
 
 
 class Embeddings(nn.Module):
-    """Sum of word, position and segment vectors, then LayerNorm and dropout (paper, figure 2)."""
+    """Sum of word, position and segment vectors, as many as there are, then LayerNorm and dropout (paper, figure 2)."""
 
     config: EncoderConfig
 
@@ -124,12 +133,13 @@ class Embeddings(nn.Module):
     def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, *, train: bool):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
-        position = Embedding(cfg, cfg.max_position_embeddings, name="position")
-        if position_ids_BL is None:
-            place_BLD = position.table()[None, cfg.position_offset :][:, : input_ids_BL.shape[1]].astype(cfg.dtype)
-        else:
-            place_BLD = position(position_ids_BL + cfg.position_offset)
-        sum_BLD = word(input_ids_BL) + place_BLD
+        sum_BLD = word(input_ids_BL)
+        if cfg.block == "post_norm":
+            position = Embedding(cfg, cfg.max_position_embeddings, name="position")
+            if position_ids_BL is None:
+                sum_BLD += position.table()[None, cfg.position_offset :][:, : input_ids_BL.shape[1]].astype(cfg.dtype)
+            else:
+                sum_BLD += position(position_ids_BL + cfg.position_offset)
         if cfg.type_vocab_size:
             segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
             sum_BLD += segment(jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1))
@@ -221,11 +231,14 @@ class Encoder(nn.Module):
             )
         x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, position_ids_BL, train=train)
         self.sow("intermediates", "embedded", x_BLD)
-        if cfg.num_hidden_groups:
-            layers = _repeated(Group, cfg.num_hidden_groups, cfg.unroll_layers)
+        if cfg.block == "pre_norm":
+            rng = self.make_rng("dropout") if train else None
+            x_BLD = pre_norm.layers(cfg, self.param, x_BLD, input_mask_BL, position_ids_BL, sequence_ids_BL, rng)
+            hidden_BLD = LayerNorm(cfg, name="final_norm")(x_BLD)
         else:
-            layers = _repeated(_block(cfg), cfg.num_hidden_layers, cfg.unroll_layers)
-        hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
+            groups = cfg.num_hidden_groups
+            layers = _repeated(Group if groups else _block(cfg), groups or cfg.num_hidden_layers, cfg.unroll_layers)
+            hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
         if not cfg.pooler:
             return EncoderOutput(hidden_BLD, None, word_table_VD)
         if cls_positions_BE is None:

@@ -10,8 +10,17 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.layout import Layout, with_layout_constraint
 
-# Under these names the policies of remat (encoder.REMAT) know what to keep for the backward pass.
+# Under these names the policies of REMAT know what to keep for the backward pass.
 WEIGHT_PRODUCTS, ATTENTION_PRODUCTS, DROPOUT_MASKS = "weight_products", "attention_products", "dropout_masks"
+
+_keep = jax.checkpoint_policies.save_only_these_names
+# What of each layer is kept for the backward pass, beside its input; the rest is computed anew.
+REMAT = {
+    "none": None,  # keep everything
+    "elementwise": _keep(WEIGHT_PRODUCTS, ATTENTION_PRODUCTS, DROPOUT_MASKS),
+    "dots": _keep(WEIGHT_PRODUCTS),
+    "full": _keep(),
+}
 
 
 def gelu(x):
@@ -28,9 +37,9 @@ ACTIVATIONS = {
 }
 
 
-def weight_init(config):
-    """Normal, cut at two standard deviations (google-research/bert modeling.create_initializer)."""
-    return nn.initializers.truncated_normal(config.initializer_range)
+def weight_init(config, spread: float = 1.0):
+    """Normal, cut at two standard deviations (google-research/bert modeling.create_initializer), `spread` times as wide."""
+    return nn.initializers.truncated_normal(spread * config.initializer_range)
 
 
 def contract(config, spec: str, a, b, *, preferred_element_type=None) -> jax.Array:
@@ -112,17 +121,20 @@ _keep_rounded.defvjp(lambda *arguments: (_kept_rounded(*arguments), None), lambd
 
 
 class Dense(nn.Module):
-    """x [..., I] to [..., features]: float32 weights, result in the dtype of the activations."""
+    """x [..., I] to [..., features]: float32 weights, drawn `spread` times as wide as config.initializer_range says; a bias where
+    config.use_bias; result in the dtype of the activations."""
 
     config: Any
     features: int
+    spread: float = 1.0
 
     @nn.compact
     def __call__(self, x):
-        kernel_IO = self.param("kernel", weight_init(self.config), (x.shape[-1], self.features), jnp.float32)
-        bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        kernel_IO = self.param("kernel", weight_init(self.config, self.spread), (x.shape[-1], self.features), jnp.float32)
         y_RO = kept(self.config, contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO), WEIGHT_PRODUCTS)
-        y_RO += bias_O.astype(self.config.dtype)[None, :]
+        if self.config.use_bias:
+            bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y_RO += bias_O.astype(self.config.dtype)[None, :]
         return y_RO.reshape(*x.shape[:-1], self.features)
 
 
@@ -167,19 +179,18 @@ class Embedding(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm over the last axis, statistics in float32 (Ba et al. 2016, arXiv 1607.06450)."""
+    """LayerNorm over the last axis, statistics in float32 (Ba et al. 2016, arXiv 1607.06450); a bias where config.use_bias."""
 
     config: Any
 
     @nn.compact
     def __call__(self, x):
         scale_D = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
-        bias_D = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         x32 = x.astype(jnp.float32)
         centred = x32 - x32.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
         broadcast = (1,) * (x.ndim - 1) + (-1,)
-        y = centred * jax.lax.rsqrt(variance + self.config.layer_norm_eps) * scale_D.reshape(broadcast) + bias_D.reshape(
-            broadcast
-        )
+        y = centred * jax.lax.rsqrt(variance + self.config.layer_norm_eps) * scale_D.reshape(broadcast)
+        if self.config.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32).reshape(broadcast)
         return y.astype(self.config.dtype)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderOutput
 from bert_jax.models.heads import MaskedLMHead
 
@@ -49,7 +50,13 @@ class Layers(NamedTuple):
 
 
 def encode_layers(encoder: Encoder, params: dict, batch: dict, rng) -> tuple[EncoderOutput, Layers]:
-    """`encode`, and what the layers made on the way; layers that share weights are told apart too."""
+    """`encode`, and what the layers made on the way; layers that share weights are told apart too.
+
+    Raises:
+        UserError: they are not BERT's.
+    """
+    if encoder.config.block != "post_norm":
+        raise UserError("losses that compare layers know those of BERT only", got=f"model.block={encoder.config.block}")
     out, made = encode(encoder, params, batch, rng, mutable=["intermediates"])
     (embedded_BLD,), layers = made["intermediates"]["embedded"], made["intermediates"]["layers"]
     if encoder.config.num_hidden_groups:

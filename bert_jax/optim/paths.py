@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 NO_DECAY = ("bias", "scale")  # biases, and the scales of LayerNorm
 STACK = "layers"  # everything under this name has the layer as its first axis
+FIRST = "first_layer"  # a layer below the stack, where an encoder keeps one apart
 
 
 def names(path) -> tuple[str, ...]:
@@ -25,16 +26,21 @@ def depth_rates(params, decay: float):
     """Factor of the learning rate of each parameter, smaller the deeper it lies; with axes that broadcast against the parameter.
 
     google-research/electra model/optimization.py _get_layer_lrs: the embeddings have decay ** (N + 2), layer i of N has
-    decay ** (N + 1 - i), what is put on top of the encoder has 1. The pooler, which ELECTRA lacks, takes the free place: decay.
+    decay ** (N + 1 - i), what is put on top of the encoder has 1. The pooler, which ELECTRA lacks, takes the free place: decay;
+    and so does a LayerNorm behind the last layer.
     """
-    depths = {names(path)[0]: leaf.shape[0] for path, leaf in jax.tree_util.tree_leaves_with_path(params) if stacked(path)}
+    paths = [(names(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    stacks = {path[0]: leaf.shape[0] for path, leaf in paths if STACK in path}
+    apart = {path[0] for path, _ in paths if FIRST in path}
 
     def rate(path, leaf):
-        num_layers = depths.get(names(path)[0], 0)
+        encoder = names(path)[0]
+        num_layers = stacks.get(encoder, 0) + (encoder in apart)
         if stacked(path):
-            above = num_layers + 1 - jnp.arange(num_layers)
+            above = leaf.shape[0] + 1 - jnp.arange(leaf.shape[0])
             return decay ** above.reshape(-1, *[1] * (leaf.ndim - 1)).astype(jnp.float32)
-        above = num_layers + 2 if "embeddings" in names(path) else int("pooler" in names(path))
+        depths = {"pooler": 1, "final_norm": 1, FIRST: num_layers + 1, "embeddings": num_layers + 2}
+        above = next((depths[name] for name in names(path) if name in depths), 0)
         return jnp.full([1] * leaf.ndim, decay**above, jnp.float32)
 
     return jax.tree_util.tree_map_with_path(rate, params)

@@ -18,8 +18,8 @@ from bert_jax.errors import UserError
 RULES = (
     (r"word/embedding", ("tensor", "fsdp")),
     (r"embedding", (None, "fsdp")),
-    (r"(query|key|value|intermediate)/kernel", ("fsdp", "tensor")),
-    (r"(query|key|value|intermediate)/bias", ("tensor",)),
+    (r"(query|key|value|intermediate|gate)/kernel", ("fsdp", "tensor")),
+    (r"(query|key|value|intermediate|gate)/bias", ("tensor",)),
     (r"output/kernel", ("tensor", "fsdp")),
     (r"kernel", ("fsdp", None)),
     (r"masked_lm/bias", ("tensor",)),

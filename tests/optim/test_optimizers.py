@@ -10,6 +10,7 @@ from bert_jax.errors import UserError
 from bert_jax.optim import optimizers
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.paths import decays, depth_rates
+from tests.parallel.test_layouts import PRE_NORM, objective
 
 LAYERS, STEPS = 3, 5
 
@@ -111,6 +112,33 @@ def test_the_rate_falls_from_the_heads_to_the_embeddings_as_in_electra():
     assert rates["encoder"]["pooler"]["kernel"] == [0.5]
     assert rates["encoder"]["layers"]["output"] == {"kernel": [0.0625, 0.125, 0.25], "bias": [0.0625, 0.125, 0.25]}
     assert rates["encoder"]["embeddings"]["word"]["embedding"] == [0.5**5]
+
+
+def modern() -> dict:
+    """Parameters of an encoder whose first layer lies below a stack of three."""
+    return jax.jit(objective(**PRE_NORM | {"num_hidden_layers": 1 + LAYERS}).init)(jax.random.key(0))
+
+
+def test_the_rate_falls_through_a_layer_below_the_stack():
+    rates = jax.tree.map(lambda leaf: leaf.ravel().tolist(), depth_rates(modern(), 0.5))["encoder"]
+    assert rates["final_norm"]["scale"] == rates["pooler"]["kernel"] == [0.5]
+    assert rates["layers"]["gate"]["kernel"] == rates["layers"]["attention_norm"]["scale"] == [0.0625, 0.125, 0.25]
+    assert rates["first_layer"]["gate"]["kernel"] == rates["first_layer"]["intermediate_norm"]["scale"] == [0.5**5]
+    assert rates["embeddings"]["word"]["embedding"] == rates["embeddings"]["norm"]["scale"] == [0.5**6]
+
+
+def test_of_pre_norm_layers_all_but_the_scales_decay():
+    for path, applies in jax.tree_util.tree_leaves_with_path(decays(modern())):
+        assert applies == (path[-1].key in ("kernel", "embedding")), path
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_pre_norm_layers_are_trained_like_layers_apart(name):
+    params, optimizer = modern(), make_optimizer(rate, name=name)
+    gradients = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), params)
+    together = optimizer.update(gradients, optimizer.init(params), params)[0]
+    alone = optimizer.update(apart(gradients), optimizer.init(apart(params)), apart(params))[0]
+    assert_close(apart(together), alone)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)

@@ -14,6 +14,7 @@ from bert_jax.parallel import step as steps
 from bert_jax.parallel.step import init_state, window_means
 
 ROWS, LENGTH, SLOTS, VOCAB = 16, 12, 4, 50
+PRE_NORM = {"block": "pre_norm", "local_attention": 4, "num_hidden_layers": 6, "type_vocab_size": 0, "use_bias": False}
 
 
 def objective(**model):
@@ -101,6 +102,25 @@ def one_device():
 )
 def test_every_layout_gives_the_result_of_one_device(one_device, mode, devices, options):
     assert_same(three_sgd_steps(mode, devices, **options), one_device)
+
+
+@pytest.fixture(scope="module")
+def one_device_with_pre_norm():
+    return three_sgd_steps("jit", 1, model=PRE_NORM)
+
+
+@pytest.mark.parametrize(
+    ("mode", "devices", "options"),
+    [("jit", 8, {}), ("jit", 8, {"fsdp": 2, "tensor": 2}), ("pmap", 8, {}), ("jit", 1, {"accumulate": 4})],
+    ids=lambda value: str(value).replace("'", ""),
+)
+def test_every_layout_gives_the_result_of_one_device_with_pre_norm_layers(one_device_with_pre_norm, mode, devices, options):
+    assert_same(three_sgd_steps(mode, devices, model=PRE_NORM, **options), one_device_with_pre_norm)
+
+
+@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+def test_what_is_kept_changes_nothing_with_pre_norm_layers(one_device_with_pre_norm, remat):
+    assert_same(three_sgd_steps("jit", 1, model=PRE_NORM | {"remat": remat}), one_device_with_pre_norm)
 
 
 def test_a_mean_of_device_means_would_be_caught(one_device, monkeypatch):

@@ -13,7 +13,7 @@ from bert_jax.optim.optimizers import OPTIMIZERS, make_optimizer
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.rules import RULES, _rule, shardings
 from bert_jax.parallel.step import init_state
-from tests.parallel.test_layouts import ROWS, objective, uneven_batch
+from tests.parallel.test_layouts import PRE_NORM, ROWS, objective, uneven_batch
 
 
 def mesh(data: int, fsdp: int, tensor: int):
@@ -33,6 +33,16 @@ def test_each_product_of_a_layer_is_split_as_in_megatron_and_zero():
     assert [layers[name]["kernel"] for name in ("intermediate", "output")] == [first, second]
     assert layers["attention"]["query"]["bias"] == PartitionSpec(None, "tensor")
     assert layers["output"]["bias"] == layers["output_norm"]["scale"] == PartitionSpec()
+
+
+def test_pre_norm_layers_are_split_alike_in_the_stack_and_below_it():
+    params = jax.eval_shape(objective(**PRE_NORM).init, jax.random.key(0))
+    found = specs(params, mesh(2, 2, 2))["encoder"]
+    for layer, stacked in ((found["first_layer"], ()), (found["layers"], (None,))):
+        first, second = PartitionSpec(*stacked, "fsdp", "tensor"), PartitionSpec(*stacked, "tensor", "fsdp")
+        assert [layer["attention"][name]["kernel"] for name in ("query", "key", "value", "output")] == [first] * 3 + [second]
+        assert [layer[name]["kernel"] for name in ("intermediate", "gate", "output")] == [first, first, second]
+        assert layer["intermediate_norm"]["scale"] == PartitionSpec()
 
 
 def moments_of(state) -> list[list]:
@@ -60,7 +70,7 @@ def test_moments_lie_like_their_parameters_before_and_after_a_step(name):
 def test_every_parameter_has_a_rule_and_every_rule_a_parameter():
     config = EncoderConfig(vocab_size=50, hidden_size=16, num_attention_heads=2, intermediate_size=32)
     found = set()
-    for model in (objective(), classify(config, 3)):
+    for model in (objective(), objective(**PRE_NORM), classify(config, 3)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(model.init, jax.random.key(0))):
             axes = _rule(path)
             assert axes is not None and len(axes) <= leaf.ndim, path

@@ -7,7 +7,7 @@ import pytest
 from bert_jax import config as configs
 from bert_jax import run
 from bert_jax.batch import Context
-from bert_jax.interop.names import ALBERT, DISTILBERT, ELECTRA_GENERATOR, ROBERTA, from_huggingface
+from bert_jax.interop.names import ALBERT, DISTILBERT, ELECTRA_GENERATOR, MODERNBERT, ROBERTA, from_huggingface, to_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
 from tests import tiny
@@ -28,6 +28,20 @@ FAMILIES = {  # their class -> (names, what our encoder has beside the sizes, wh
     ),
     "ElectraForMaskedLM": (ELECTRA_GENERATOR, {"embedding_size": 12, "pooler": False}, {"embedding_size": 12}, 0),
     "DistilBertForMaskedLM": (DISTILBERT, {"type_vocab_size": 0, "pooler": False}, {"hidden_dim": 48}, 0),
+    "ModernBertForMaskedLM": (  # the first layer, a group of three and two layers that are left; five blocks in a row
+        MODERNBERT,
+        {
+            "block": "pre_norm",
+            "use_bias": False,
+            "type_vocab_size": 0,
+            "pooler": False,
+            "layer_norm_eps": 1e-5,
+            "local_attention": 8,
+            "num_hidden_layers": 6,
+        },
+        {"local_attention": 8, "num_hidden_layers": 6, "pad_token_id": 0, "initializer_range": 0.2},
+        0,
+    ),
 }
 PUBLISHED = {  # config -> (their class, their options, millions of parameters in the paper or its code)
     "roberta.py:base": ("RobertaForMaskedLM", {"vocab_size": 50265, "type_vocab_size": 1}, 125),
@@ -37,6 +51,8 @@ PUBLISHED = {  # config -> (their class, their options, millions of parameters i
     "albert.py:xlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 60),
     "albert.py:xxlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 235),
     "distill.py:distilbert": ("DistilBertForMaskedLM", {"vocab_size": 30522, "hidden_dim": 3072}, 66),
+    "modern.py:base": ("ModernBertForMaskedLM", {"vocab_size": 50368}, 149),
+    "modern.py:large": ("ModernBertForMaskedLM", {"vocab_size": 50368}, 395),
 }
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 
@@ -72,15 +88,19 @@ def test_logits_loss_and_gradients_equal_the_peers(kind):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     names, ours, of_peer, padding = FAMILIES[kind]
     torch.manual_seed(0)
-    peer = build(kind, num_hidden_layers=4, **case.SIZES | of_peer).eval()
+    peer = build(kind, **{"num_hidden_layers": 4} | case.SIZES | of_peer).eval()
     rows, pairs = padded_with(padding), kind.endswith("PreTraining")
     out = run_peer(peer, rows, pairs)
     out.loss.backward()
 
-    objective = bert(EncoderConfig(num_hidden_layers=4, **case.SIZES | ours), next_sentence=pairs)
+    objective = bert(EncoderConfig(**{"num_hidden_layers": 4} | case.SIZES | ours), next_sentence=pairs)
     like = jax.eval_shape(objective.init, jax.random.key(0))
     params, batch = from_huggingface(theirs.tensors(peer), like, names), case.as_jax(rows)
-    found = objective.predict(params, batch)
+    exported, weights = to_huggingface(params, names), theirs.tensors(peer)
+    assert exported.keys() == weights.keys()
+    for name, array in exported.items():
+        np.testing.assert_array_equal(array, weights[name], err_msg=name)
+    found = jax.jit(objective.predict)(params, batch)
     logits = (out.prediction_logits if pairs else out.logits).detach().numpy()
     used = rows["masked_lm_weights"] > 0
     expected = logits[np.arange(len(used))[:, None], rows["masked_lm_positions"]]
@@ -91,7 +111,7 @@ def test_logits_loss_and_gradients_equal_the_peers(kind):
     def loss(params):
         return objective.loss(objective.sums(params, batch, Context()), objective.counts(batch))
 
-    value, gradients = jax.value_and_grad(loss)(params)
+    value, gradients = jax.jit(jax.value_and_grad(loss))(params)
     assert float(value) == pytest.approx(out.loss.item(), abs=1e-5)
     reference = from_huggingface({name: p.grad.numpy() for name, p in peer.named_parameters()}, like, names)
     whole = np.sqrt(sum(np.vdot(leaf, leaf) for leaf in jax.tree.leaves(reference)))
