@@ -218,9 +218,9 @@ def worker_count(config) -> int:
 
 def vocabulary_path(config, workdir: Path) -> Path:
     """The one that the config names, or that of the run to start from, or one of this workdir's own."""
-    start = getattr(config, "init_checkpoint", "")
-    if start and not config.text.vocab_file and (saved := workdirs.read_config(Path(start))):
-        return vocabulary_path(ConfigDict(saved), Path(start))
+    start = getattr(config, "init_checkpoint", "")  # a model from elsewhere has no such key
+    if start and not config.text.vocab_file:
+        return vocabulary_path(read_config(Path(start)), Path(start))
     return Path(config.text.vocab_file or Path(workdir) / kinds.kind_of(config.text.kind).file_name)
 
 
@@ -474,13 +474,7 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
         UserError: the workdir holds no trained model, or not the vocabulary it was trained with.
     """
     workdir = Path(workdir)
-    saved = workdirs.read_config(workdir)
-    if saved is None or "text" not in saved:
-        found = "a fine-tuned model" if saved else "no config.json"
-        raise UserError(
-            "there is no pretrained model here", got=f"{found} in {workdir}", expected="the --workdir of a pretraining run"
-        )
-    config = ConfigDict(saved)
+    config = read_config(workdir)
     tokenizer = open_vocabulary(config, workdir)
     optimizer = build_optimizer(config)[0] if "optim" in config else optax.identity()  # a model from elsewhere has no moments
 
@@ -521,6 +515,17 @@ def teacher_params(trained: Trained) -> dict | None:
     teacher = open_teacher(trained.config, trained.tokenizer)
     workdirs.same_teacher(trained.facts, teacher.facts)
     return teacher.params
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """Raises UserError when the workdir is not that of a pretraining run."""
+    saved = workdirs.read_config(workdir)
+    if saved is None or "text" not in saved:
+        found = "a fine-tuned model" if saved else "no config.json"
+        raise UserError(
+            "there is no pretrained model here", got=f"{found} in {workdir}", expected="the --workdir of a pretraining run"
+        )
+    return ConfigDict(saved)
 
 
 def evaluate_trained(workdir: Path) -> dict[str, float]:

@@ -104,9 +104,8 @@ SHAPE = r"(?s)encoder/layers/intermediate/bias of .* has another shape.*\[1, 24\
     ],
 )
 def test_what_does_not_fit_is_refused(corpus, pretrained, tmp_path, changes, message):
-    given = {"text__vocab_file": pretrained / "vocab.txt", "data__store": pretrained / "store"}
     with pytest.raises(UserError, match=message):
-        run.train(simcse(corpus, pretrained, **given | changes), tmp_path / "W", quiet=True)
+        run.train(simcse(corpus, pretrained, **{"data__store": pretrained / "store"} | changes), tmp_path / "W", quiet=True)
 
 
 def test_another_vocabulary_is_refused(corpus, pretrained, tmp_path):

@@ -74,14 +74,14 @@ def contrastive_sums(unit_BTD, real_B, temperature: float, gather) -> dict:
         gather: of batch.Context.
     """
     own_BD, view_BD, *hard = jnp.moveaxis(unit_BTD, 1, 0)
-    others_CD = jnp.concatenate([gather(vectors_BD) for vectors_BD in (view_BD, *hard)])
-    real_C = jnp.concatenate([gather(real_B)] * (1 + len(hard)))
+    others_GD = jnp.concatenate([gather(vectors_BD) for vectors_BD in (view_BD, *hard)])
+    real_G = jnp.concatenate([gather(real_B)] * (1 + len(hard)))
     # In bfloat16 cosines would be off by up to 0.004, and at a temperature of 0.05 logits by 0.08.
-    cosine_BC = jnp.einsum("bd,cd->bc", own_BD, others_CD, precision=jax.lax.Precision.HIGHEST)
+    cosine_BG = jnp.einsum("bd,gd->bg", own_BD, others_GD, precision=jax.lax.Precision.HIGHEST)
     positive_B = jnp.sum(own_BD * view_BD, axis=-1)
-    logits_BC = jnp.where(real_C[None, :] > 0, cosine_BC / temperature, FAR_BELOW)
-    losses_B = jax.nn.logsumexp(logits_BC, axis=-1) - positive_B / temperature
-    negatives = jnp.maximum(jnp.sum(real_C) - 1, 1)
-    negative_B = (jnp.sum(cosine_BC * real_C[None, :], axis=-1) - positive_B) / negatives
+    logits_BG = jnp.where(real_G[None, :] > 0, cosine_BG / temperature, FAR_BELOW)
+    losses_B = jax.nn.logsumexp(logits_BG, axis=-1) - positive_B / temperature
+    negatives = jnp.maximum(jnp.sum(real_G) - 1, 1)
+    negative_B = (jnp.sum(cosine_BG * real_G[None, :], axis=-1) - positive_B) / negatives
     of_rows = {"contrastive_loss": losses_B, "positive_cosine": positive_B, "negative_cosine": negative_B}
     return {name: jnp.sum(value_B * real_B) for name, value_B in of_rows.items()}
