@@ -165,7 +165,7 @@ VERBS = {
     ),
     "convert": Verb(
         convert,
-        "a Hugging Face directory to a workdir, or a workdir to one, with a certificate that both compute the same",
+        "a Hugging Face directory or a TensorFlow release to a workdir, or a workdir to the former, with a certificate",
         needs_config=False,
         options=(
             ("--from", {"dest": "source", "type": Path, "metavar": "DIR", "help": "what to make the workdir from"}),

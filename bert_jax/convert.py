@@ -1,10 +1,11 @@
-"""Models from elsewhere and to elsewhere: a directory of Hugging Face becomes a workdir, a workdir becomes one of these."""
+"""Models in and out: a directory of Hugging Face or a release of Google to a workdir; a workdir to the former."""
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jax
 import numpy as np
@@ -16,7 +17,8 @@ from bert_jax import finetune, run
 from bert_jax import workdir as workdirs
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
-from bert_jax.interop import card, certificate, huggingface, vocabulary
+from bert_jax.interop import card, certificate, huggingface, released, vocabulary
+from bert_jax.models.encoder import EncoderConfig
 from bert_jax.parallel.step import init_state
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -31,15 +33,16 @@ OBJECTIVES = {  # heads -> the section of the config that says who computes them
 
 
 def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[str], None] = print) -> None:
-    """Makes a workdir, with a checkpoint of step 0, from a directory of Hugging Face.
+    """Makes a workdir, with a checkpoint of step 0, from a directory of Hugging Face or one that Google released.
 
     Raises:
         UserError: what lies there cannot be read, or not all of it; the certificate fails; or the workdir holds something. None
             of these leaves a workdir.
     """
-    model = huggingface.read(source)
-    with _made_whole(workdir) as folder:
-        kind, tokenizer = vocabulary.read(source, folder)
+    is_release = released.is_one(source)
+    model = released.read(source) if is_release else huggingface.read(source)
+    with _made_whole(workdir) as folder, TemporaryDirectory() as scratch:
+        kind, tokenizer = vocabulary.read(source, folder, guess_case=is_release)
         config = saved_config(model, kind, tokenizer)
         objective = run.build_objective(config, tokenizer.size)
         params = huggingface.params_of(model, jax.eval_shape(objective.init, jax.random.key(0)))
@@ -47,7 +50,11 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
         _save(folder / "checkpoints", objective, params, facts)
         workdirs.write_config(config, folder, facts | {"source": str(source)})
         trained = run.open_trained(folder, say=say)
-        checked = certificate.certify(source, model, _encoder(trained), trained.params, tokenizer, num_strings)
+        peer = source
+        if is_release:  # which transformers does not read: it is shown what the model is there
+            peer = Path(scratch)
+            _write(trained, peer)
+        checked = certificate.certify(source, peer, model, _encoder(trained), trained.params, tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
     say(f"{model.kind} -> {workdir}\n{card.figures(checked)}")
 
@@ -98,18 +105,22 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
     fine_tuned = "task" in (workdirs.read_config(workdir) or {})
     trained = finetune.open_finetuned(workdir, say=say) if fine_tuned else run.open_trained(workdir, say=say)
     encoder, tokenizer = _encoder(trained), trained.tokenizer
-    labels = list(trained.config.get("labels", []))
     with _made_whole(target) as folder:
-        huggingface.write(folder, encoder, trained.params, labels, tokenizer)
-        vocabulary.write(folder, tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
+        _write(trained, folder)
         model = huggingface.read(folder)
-        checked = certificate.certify(folder, model, encoder, trained.params, tokenizer, num_strings)
+        checked = certificate.certify(folder, folder, model, encoder, trained.params, tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
         card.write(folder / "README.md", model, encoder, trained.step, checked)
     say(f"{workdir} -> {target}: {model.kind}\n{card.figures(checked)}")
 
 
-def _encoder(trained: run.Trained):
+def _write(trained: run.Trained, folder: Path) -> None:
+    encoder, labels = _encoder(trained), list(trained.config.get("labels", []))
+    huggingface.write(folder, encoder, trained.params, labels, trained.tokenizer)
+    vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
+
+
+def _encoder(trained: run.Trained) -> EncoderConfig:
     return run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
 
 

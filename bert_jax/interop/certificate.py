@@ -22,7 +22,7 @@ from bert_jax.text.tokenizer import Tokenizer
 TOLERANCE = 1e-4  # of a difference in float32, where the values are at most 1 in size; of the largest value where it is more
 ROWS, LENGTH = 4, 24
 MAY_DIFFER = {"sentencepiece": 0.005}  # share of the texts: two libraries, two choices between cuts of equal probability
-CHECKED = (".json", ".safetensors", ".txt", ".model")  # files whose hashes are written down
+CHECKED = (".json", ".safetensors", ".txt", ".model", ".index", ".data-")  # suffixes of files whose hashes are written down
 LOGITS = {  # what we compute -> how the outputs of transformers call it
     "masked_lm": ("prediction_logits", "logits"),
     "next_sentence": ("seq_relationship_logits", "sop_logits"),
@@ -32,11 +32,14 @@ LOGITS = {  # what we compute -> how the outputs of transformers call it
 }
 
 
-def certify(folder: Path, model: Model, encoder: EncoderConfig, params: dict, tokenizer: Tokenizer, num_strings: int) -> dict:
+def certify(
+    source: Path, peer: Path, model: Model, encoder: EncoderConfig, params: dict, tokenizer: Tokenizer, num_strings: int
+) -> dict:
     """What was compared and the largest differences, plain JSON.
 
     Args:
-        folder: the directory of Hugging Face that `model` was read from.
+        source: where `model` was read from.
+        peer: what transformers reads it from: that directory itself, if it can.
         params: of ours, as they were read back from where they are kept.
 
     Raises:
@@ -44,10 +47,10 @@ def certify(folder: Path, model: Model, encoder: EncoderConfig, params: dict, to
     """
     return {
         "class": model.kind,
-        "files": {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.suffix in CHECKED},
+        "files": {path.name: _sha256(path) for path in sorted(source.iterdir()) if path.suffix.startswith(CHECKED)},
         "tensors_equal": compare_tensors(model, params),
-        "largest_differences": compare_outputs(folder, model.kind, encoder, params, tokenizer.pad_id),
-        "tokenizer": compare_tokenizers(folder, tokenizer, num_strings),
+        "largest_differences": compare_outputs(peer, model.kind, encoder, params, tokenizer.pad_id),
+        "tokenizer": compare_tokenizers(peer, tokenizer, num_strings),
     }
 
 

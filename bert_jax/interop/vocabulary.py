@@ -27,11 +27,14 @@ class Read(NamedTuple):
     tokenizer: Tokenizer
 
 
-def read(source: Path, folder: Path) -> Read:
+def read(source: Path, folder: Path, *, guess_case: bool = False) -> Read:
     """Puts the vocabulary of a Hugging Face directory into `folder`, under the name of a learned one, and opens it.
 
     Looked for are vocab.txt; vocab.json with merges.txt; a SentencePiece model, spiece.model or tokenizer.model; and last the
     pieces in tokenizer.json.
+
+    Args:
+        guess_case: where no file says whether text is lower-cased, it is when the pieces are.
 
     Raises:
         UserError: there is none of them, it is damaged, or its rules are none of ours.
@@ -52,8 +55,9 @@ def read(source: Path, folder: Path) -> Read:
     else:
         expected = "vocab.txt, vocab.json with merges.txt, spiece.model or tokenizer.json"
         raise UserError("there is no vocabulary", got=source, expected=expected)
-    lower = _do_lower_case(source, described, kind)
-    return Read(kind, kinds.load(kind, folder / kinds.kind_of(kind).file_name, lower))
+    file = folder / kinds.kind_of(kind).file_name
+    lower = LOWER_BY_DEFAULT[kind] and not (guess_case and kind == "wordpiece" and _has_capitals(file))
+    return Read(kind, kinds.load(kind, file, _do_lower_case(source, described, kind, lower)))
 
 
 def _type_of(path: Path) -> str:
@@ -88,12 +92,18 @@ def _write_pieces(path: Path, described: dict, folder: Path) -> str:
     return "bytelevel"
 
 
-def _do_lower_case(source: Path, described: dict, kind: str) -> bool:
-    """As tokenizer_config.json says; else as tokenizer.json does; else as the class of transformers takes it."""
+def _has_capitals(file: Path) -> bool:
+    """More than a few: the lower-case Chinese vocabulary has two pieces with capitals."""
+    pieces = [piece for piece in wordpiece.load(file, do_lower_case=True).pieces if not piece.startswith("[")]
+    return sum(piece != piece.lower() for piece in pieces) > len(pieces) / 100
+
+
+def _do_lower_case(source: Path, described: dict, kind: str, default: bool) -> bool:
+    """As tokenizer_config.json says; else as tokenizer.json does; else the default."""
     settings = read_json(source / SETTINGS) if (source / SETTINGS).exists() else {}
     normalizer = str(described.get("normalizer"))
     in_model = "'lowercase': True" in normalizer or "'Lowercase'" in normalizer
-    lower = settings.get("do_lower_case", in_model if described else LOWER_BY_DEFAULT[kind])
+    lower = settings.get("do_lower_case", in_model if described else default)
     values = VALUES if kind != "unigram" else {key: value for key, value in VALUES.items() if key != "add_prefix_space"}
     for key, wanted in (values | {"strip_accents": lower}).items():
         if settings.get(key) not in (None, wanted):

@@ -129,9 +129,9 @@ def test_what_cannot_be_checked_is_said(made, tmp_path, monkeypatch):
 def test_the_hashes_are_those_of_the_files(made):
     import hashlib
 
-    found = certificate.certify(made.folder, huggingface.read(made.folder), made.encoder, made.params, made.tokenizer, 10)[
-        "files"
-    ]
+    found = certificate.certify(
+        made.folder, made.folder, huggingface.read(made.folder), made.encoder, made.params, made.tokenizer, 10
+    )["files"]
     assert set(found) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
     for name, digest in found.items():
         assert digest == hashlib.sha256((made.folder / name).read_bytes()).hexdigest()
