@@ -92,9 +92,6 @@ def predict(args, config) -> int:
     if not texts:
         raise UserError("there is no text to fill in", expected="--text='... [MASK] ...', or lines on standard input")
     trained = run.open_trained(args.workdir)
-    if "masked_lm" not in trained.params:
-        got = f"only {', '.join(sorted(trained.params))}"
-        raise UserError("this model cannot fill in masks", got=got, expected="a model with a masked-LM head")
     length = trained.config.data.max_seq_length
     guesses = fill_mask(trained.objective, trained.params, trained.tokenizer, texts, max_seq_length=length, top_k=args.top_k)
     for text, masks in zip(texts, guesses):

@@ -67,6 +67,9 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     if rows.mask.mask_unit != "token":
         words.require_words(text)
     teacher = hosts.in_turn(lambda: open_teacher(config, tokenizer, say=say))
+    hosts.require_same("the teacher", teacher.facts.get("teacher", ""))
+    if config.data.input_format == next_item.FORMAT:  # what cannot be evaluated at the end is said at the start
+        next(next_item.read_histories(config.data.input_file, config.data.on_bad_input), None)
     objective = build_objective(config, tokenizer.size, teacher.facts.get("teacher_model"))
     optimizer, schedule = build_optimizer(config)
     layout = build_layout(config, objective, optimizer, rows)
@@ -144,7 +147,8 @@ def next_item_metrics(config, objective, params, tokenizer: Tokenizer, text: sto
     """Where the input is histories of items: how well the last of each is told from those before it."""
     if config.data.input_format != next_item.FORMAT:
         return {}
-    histories, length = next_item.read_histories(config.data.input_file), config.data.max_seq_length
+    histories = next_item.read_histories(config.data.input_file, config.data.on_bad_input)
+    length = config.data.max_seq_length
     counts = text.unigram_counts
     return next_item.evaluate(objective, params, tokenizer, histories, counts, max_seq_length=length, seed=config.seed)
 

@@ -66,13 +66,19 @@ def _json_lines(unit: Unit, report: Report) -> Iterator[str | None]:
         yield END_OF_DOCUMENT
 
 
-def _histories(unit: Unit, report: Report) -> Iterator[str | None]:
+def histories(unit: Unit, report: Report) -> Iterator[list[str]]:
+    """The histories of a unit, whole, but for those too short to leave items out of; raises UserError as `documents` does."""
     for line in _lines(unit, report):
-        items = line.split()[:-LEFT_OUT]
-        if items:
-            yield " ".join(items)
-        elif line:
+        items = line.split()
+        if len(items) > LEFT_OUT:
+            yield items
+        elif items:
             report.note(f"histories of {LEFT_OUT} items or fewer", unit.source)
+
+
+def _histories(unit: Unit, report: Report) -> Iterator[str | None]:
+    for items in histories(unit, report):
+        yield " ".join(items[:-LEFT_OUT])
         yield END_OF_DOCUMENT
 
 

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderOutput
 from bert_jax.models.heads import MaskedLMHead
 
@@ -50,13 +49,7 @@ class Layers(NamedTuple):
 
 
 def encode_layers(encoder: Encoder, params: dict, batch: dict, rng) -> tuple[EncoderOutput, Layers]:
-    """`encode`, and what the layers made on the way; layers that share weights are told apart too.
-
-    Raises:
-        UserError: they are not BERT's.
-    """
-    if encoder.config.block != "post_norm":
-        raise UserError("losses that compare layers know those of BERT only", got=f"model.block={encoder.config.block}")
+    """`encode`, and what the layers made on the way, of model.block=post_norm; layers that share weights are told apart too."""
     out, made = encode(encoder, params, batch, rng, mutable=["intermediates"])
     (embedded_BLD,), layers = made["intermediates"]["embedded"], made["intermediates"]["layers"]
     if encoder.config.num_hidden_groups:

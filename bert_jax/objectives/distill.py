@@ -309,6 +309,9 @@ def _check(student: EncoderConfig, teacher: EncoderConfig, layers: Sequence[int]
     """Raises UserError where the settings do not go with the sizes of the two encoders."""
     if temperature <= 0:
         raise UserError("objective.temperature is out of range", got=temperature, expected="above 0")
+    if {student.block, teacher.block} != {"post_norm"}:
+        blocks = f"model.block={student.block} of the student, {teacher.block} of the teacher"
+        raise UserError("distillation compares layers of BERT's kind only", got=blocks, expected="post_norm in both")
     depth, depth_above = student.num_hidden_layers, teacher.num_hidden_layers
     if layers and (len(layers) != depth or not all(0 <= layer < depth_above for layer in layers)):
         raise UserError(

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bert_jax.data import keyed
+from bert_jax.data import keyed, parse, sources
 from bert_jax.data.report import Report
-from bert_jax.data.sources import find_files
-from bert_jax.data.units import of_file
 from bert_jax.metrics.ranking import hit_rate, mrr, ndcg, ranks
 
 NEGATIVES = 100  # drawn by popularity for each user, none of them in the history (section 4.2)
@@ -16,18 +14,18 @@ ROWS = 256  # of a batch
 FORMAT = "histories"
 
 
-def read_histories(input_file: str) -> Iterator[list[str]]:
-    """The histories of a file or pattern, whole."""
-    for path in find_files([part.strip() for part in input_file.split(",")]):
-        for unit in of_file(path, FORMAT, Report()):
-            yield from (line.split() for line in unit.raw.decode().split("\n") if len(line.split()) > 2)
+def read_histories(input_file: str, on_bad_input: str) -> Iterator[list[str]]:
+    """The histories that training reads (data/sources.py), whole; raises UserError as it does."""
+    report = Report(on_bad_input)
+    for unit in sources.read_units(input_file, FORMAT, report):
+        yield from parse.histories(unit, report)
 
 
 def evaluate(objective, params, tokenizer, histories, popularity: np.ndarray, *, max_seq_length: int, seed: int) -> dict:
     """How well the last item of each history is told from those before it, and how well a ranking by popularity does.
 
     Args:
-        histories: names of items of each user in order, at least two.
+        histories: names of items of each user in order, more than one.
         popularity: int[V], how often each piece was seen in training.
 
     Returns:
@@ -41,11 +39,12 @@ def evaluate(objective, params, tokenizer, histories, popularity: np.ndarray, *,
         known, target = zip(*((items[:-1], items[-1]) for items in users[first : first + ROWS]))
         scores = np.asarray(predict(params, _rows(known, tokenizer, max_seq_length))["logits_BPV"][: len(known), 0])
         allowed = _allowed(known, target, tokenizer)
-        others = _negatives(allowed, target, popularity, key, first)
+        others, is_other = _negatives(allowed, target, popularity, key, first)
         for name, of in (("", scores), ("popularity_", np.broadcast_to(popularity, scores.shape))):
             of = np.where(allowed, of, -np.inf)
-            drawn = np.take_along_axis(of, np.column_stack([target, others]), axis=1)
-            found.setdefault(name, []).append(ranks(drawn, np.zeros(len(target), np.int64)))
+            drawn = np.where(is_other, np.take_along_axis(of, others, axis=1), -np.inf)
+            own = np.take_along_axis(of, np.array(target)[:, None], axis=1)
+            found.setdefault(name, []).append(ranks(np.concatenate([own, drawn], axis=1), np.zeros(len(target), np.int64)))
             found.setdefault(f"{name}full_", []).append(ranks(of, np.array(target)))
     return {f"{name}{metric}": value for name, of in found.items() for metric, value in _metrics(np.concatenate(of)).items()}
 
@@ -76,8 +75,11 @@ def _allowed(known: list[list[int]], target: list[int], tokenizer) -> np.ndarray
     return allowed
 
 
-def _negatives(allowed: np.ndarray, target: list[int], popularity: np.ndarray, key: np.uint64, first: int) -> np.ndarray:
-    """int[N, at most NEGATIVES]: others, drawn without replacement with chances by popularity (Efraimidis and Spirakis 2006).
+def _negatives(
+    allowed: np.ndarray, target: list[int], popularity: np.ndarray, key: np.uint64, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Others, drawn without replacement with chances by popularity (Efraimidis and Spirakis 2006): int[N, NEGATIVES] or as many as
+    there are pieces, and which of them are, a user who had nearly everything having fewer, bool of the same shape.
 
     first: number of the first user, by which the draws are keyed.
     """
@@ -87,4 +89,5 @@ def _negatives(allowed: np.ndarray, target: list[int], popularity: np.ndarray, k
     others = allowed.copy()
     others[np.arange(rows), target] = False
     lots[~others] = -np.inf
-    return np.argsort(-lots, axis=1, kind="stable")[:, : min(NEGATIVES, int(others.sum(axis=1).min()))]
+    drawn = np.argsort(-lots, axis=1, kind="stable")[:, :NEGATIVES]
+    return drawn, np.take_along_axis(others, drawn, axis=1)

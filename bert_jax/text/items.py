@@ -63,9 +63,11 @@ def save(counts: Counter[str], vocab_size: int, do_lower_case: bool, path: Path)
     """The special pieces, then the most frequent items, as many as there is room for.
 
     Raises:
-        UserError: there are no items.
+        UserError: there are no items, or no room for any.
     """
     by_frequency = sorted(counts.keys() - {*BERT}, key=lambda item: (-counts[item], item))
     if not by_frequency:
         raise UserError("there are no items to make a vocabulary of", fix="check data.input_file")
+    if vocab_size <= len(BERT):
+        raise UserError("text.vocab_size leaves no room for items", got=vocab_size, expected=f"more than {len(BERT)}")
     save_vocab([*BERT, *by_frequency[: vocab_size - len(BERT)]], path)

@@ -68,6 +68,12 @@ def test_items_of_the_history_and_special_pieces_are_no_candidates():
     assert found["hr@1"] == found["full_hr@1"] == 1.0
 
 
+def test_a_user_who_had_nearly_everything_changes_nothing_for_the_others():
+    usual = [["i1", "i2", "i4"], ["i3", "i4", "i9"]]  # not the next one: among a hundred others they are no hits
+    everything = [*ITEMS[:20], *ITEMS[21:], "i20"]
+    assert evaluated(model(next_one), of=[*usual, everything])["hr@10"] == pytest.approx(1 / 3)
+
+
 def test_an_item_that_training_never_saw_is_a_miss():
     found = evaluated(model(next_one), of=[["i1", "i2", "new"]])
     assert found["full_hr@10"] == found["hr@10"] == 0.0
@@ -88,4 +94,4 @@ def test_training_never_sees_the_last_two(tmp_path):
     report = Report()
     seen = [document for unit in units.of_file(path, "histories", report) for document in parse.documents(unit, report)]
     assert seen == [["a b"], ["g"]] and report.notes == {"histories of 2 items or fewer": 1}
-    assert list(read_histories(str(path))) == [["a", "b", "c", "d"], ["g", "h", "i"]]
+    assert list(read_histories(str(path), "stop")) == [["a", "b", "c", "d"], ["g", "h", "i"]]
