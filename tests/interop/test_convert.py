@@ -113,6 +113,21 @@ def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
     theirs(TEXTS, return_tensors="pt", padding=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "pad_id", "kind"),
+    [
+        ("quickstart.py", 0, "BertForPreTraining"),
+        ("bert.py:large-cased-wwm", 0, "BertForPreTraining"),
+        ("roberta.py:base", 1, "RobertaForMaskedLM"),
+        ("albert.py:xlarge", 0, "AlbertForPreTraining"),
+    ],
+)
+def test_what_a_config_trains_is_a_class_of_transformers(name, pad_id, kind):
+    config = configs.load(f"{tiny.ROOT}/configs/{name}")
+    params = jax.eval_shape(run.build_objective(config, 1000).init, jax.random.key(0))
+    assert huggingface.expressed(run.encoder_config(dict(config.model), 1000), params, pad_id)[1] == kind
+
+
 def test_what_came_in_fills_masks(bert, capsys):
     assert main(["predict", f"--workdir={bert[1]}", "--text=the [MASK] of text"]) == 0
     assert len(capsys.readouterr().out.split("\n")[1].split()) == 10  # five pieces with their probabilities
