@@ -64,12 +64,8 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         raise UserError("init_checkpoint is empty", expected="--config.init_checkpoint=FOLDER, the workdir of a pretraining run")
     trained = run.open_trained(Path(config.init_checkpoint), say=say)
     job = TASKS[config.task](config, trained)
-    # Heads are those of other classes: what is not the encoder is drawn anew.
-    found = transfer(
-        {"encoder": trained.params["encoder"]},
-        jax.eval_shape(job.objective.init, jax.random.key(0)),
-        source=config.init_checkpoint,
-    )
+    wanted = jax.eval_shape(job.objective.init, jax.random.key(0))
+    found = transfer(trained.params, wanted, source=config.init_checkpoint, only=("encoder",))  # a head knows other classes
     num_examples = {"train": len(job.train.lengths), "dev": len(job.dev.lengths)}
     fit_config = _fit_config(config, num_examples["train"])
     size, steps = config.train.train_batch_size, fit_config.num_train_steps

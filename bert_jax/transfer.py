@@ -28,18 +28,19 @@ class Transfer(NamedTuple):
         return "; ".join(f"{name}: {', '.join(paths) or 'nothing'}" for name, paths in parts.items())
 
 
-def transfer(given: dict, wanted: dict, *, source: object) -> Transfer:
+def transfer(given: dict, wanted: dict, *, source: object, only: tuple[str, ...] = ()) -> Transfer:
     """
     Args:
         given: params of a trained model.
         wanted: params, or their shapes, of the model to be trained.
         source: where `given` is from, for messages.
+        only: top names of what is taken over where both have it; () for everything.
 
     Raises:
         UserError: a tensor has another shape in the two, or they have none in common.
     """
     given, wanted = flatten_dict(given), flatten_dict(wanted)
-    common = given.keys() & wanted.keys()
+    common = {path for path in given.keys() & wanted.keys() if not only or path[0] in only}
     for path in sorted(common):
         if np.shape(given[path]) != np.shape(wanted[path]):
             raise UserError(

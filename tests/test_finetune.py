@@ -82,6 +82,12 @@ def goes_out_and_comes_back(workdir, out, back):
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 
 
+def test_a_pretraining_run_goes_out(pretrained, tmp_path):
+    convert.take_out(pretrained, tmp_path / "out", num_strings=100, say=str)
+    found = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (found["architectures"], found["hidden_size"]) == (["BertForPreTraining"], 16)
+
+
 def test_training_starts_from_the_pretrained_encoder_and_a_fresh_classifier(pretrained, data):
     trained = run.open_trained(pretrained)
     objective = finetune.build_objective(load(pretrained, data), trained)

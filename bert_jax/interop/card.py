@@ -46,13 +46,16 @@ def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: 
 
 
 def figures(checked: dict) -> str:
-    """The certificate in three lines."""
+    """The certificate in a few lines."""
+    lines = [f"tensors: {checked['tensors_equal']} equal bit for bit"]
     apart = checked["largest_differences"]
     if isinstance(apart, dict):
-        worst = max(apart, key=apart.get)
-        apart = f"at most {apart[worst]:.2g} apart in float32, at {worst} of {', '.join(apart)}"
+        layers = {name: value for name, value in apart.items() if name.startswith(("embeddings", "layer"))}
+        worst = max(layers, key=layers.get)
+        lines.append(f"layers: at most {layers[worst]:.2g} apart in float32, at {worst}")
+        lines += [f"{name}: at most {value:.2g} apart" for name, value in apart.items() if name not in layers]
+    else:
+        lines.append(f"outputs: {apart}")
     texts = checked["tokenizer"]
-    if isinstance(texts, dict):
-        texts = "{different:,} of {texts:,} texts cut into other pieces".format(**texts)
-    lines = (f"tensors: {checked['tensors_equal']} equal bit for bit", f"outputs: {apart}", f"tokeniser: {texts}")
-    return "\n".join(f"- {line}" for line in lines)
+    cut = "{different:,} of {texts:,} texts cut into other pieces".format(**texts) if isinstance(texts, dict) else texts
+    return "\n".join(f"- {line}" for line in [*lines, f"tokeniser: {cut}"])

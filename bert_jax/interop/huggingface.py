@@ -14,6 +14,7 @@ import numpy as np
 from bert_jax.config import write_json
 from bert_jax.errors import UserError
 from bert_jax.interop import names, safetensors
+from bert_jax.interop.families import FAMILIES, Class, Family
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -25,119 +26,6 @@ MAKE_SAFE = (  # for a shell, between double quotes
 )
 
 
-class Class(NamedTuple):
-    """A class of transformers: our heads in it, and the names of its tensors."""
-
-    heads: tuple[str, ...]
-    names: dict[str, str]
-
-
-class Family(NamedTuple):
-    """What transformers calls a model type.
-
-    Attributes:
-        classes: name -> Class.
-        fields: field of EncoderConfig -> key of config.json.
-        fixed: fields of EncoderConfig that all models of the family share.
-        values: key of config.json -> the value that it must have where it is there: all that our encoder computes.
-        copies: tensors that a file may repeat -> the tensor they must equal.
-        padding_is_counted: positions begin behind the number of [PAD].
-    """
-
-    classes: dict[str, Class]
-    fields: dict[str, str]
-    fixed: dict[str, object]
-    values: dict[str, object]
-    copies: dict[str, str]
-    padding_is_counted: bool = False
-
-
-_SAME = (
-    "hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act hidden_dropout_prob "
-    "attention_probs_dropout_prob max_position_embeddings type_vocab_size initializer_range layer_norm_eps"
-).split()
-_FIELDS = {name: name for name in _SAME}
-_PLAIN = {"is_decoder": False, "tie_word_embeddings": True, "position_embedding_type": "absolute"}
-FAMILIES = {
-    "bert": Family(
-        {
-            "BertForPreTraining": Class(("masked_lm", "next_sentence"), names.BERT),
-            "BertForMaskedLM": Class(("masked_lm",), names.BERT),
-            "BertForSequenceClassification": Class(("classifier",), names.BERT),
-            "BertModel": Class((), names.BERT),
-        },
-        _FIELDS,
-        {},
-        _PLAIN,
-        {
-            "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-            "cls.predictions.decoder.bias": "cls.predictions.bias",
-        },
-    ),
-    "roberta": Family(
-        {
-            "RobertaForMaskedLM": Class(("masked_lm",), names.ROBERTA),
-            "RobertaForSequenceClassification": Class(("classifier",), names.ROBERTA | names.CLASSIFIER),
-            "RobertaModel": Class((), names.ROBERTA),
-        },
-        _FIELDS,
-        {},
-        _PLAIN | {"hidden_act": "gelu"},  # its head computes gelu whatever config.json says
-        {
-            "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
-            "lm_head.decoder.bias": "lm_head.bias",
-        },
-        padding_is_counted=True,
-    ),
-    "albert": Family(
-        {
-            "AlbertForPreTraining": Class(("masked_lm", "next_sentence"), names.ALBERT),
-            "AlbertForMaskedLM": Class(("masked_lm",), names.ALBERT),
-            "AlbertForSequenceClassification": Class(("classifier",), names.ALBERT),
-            "AlbertModel": Class((), names.ALBERT),
-        },
-        _FIELDS | {"embedding_size": "embedding_size", "num_hidden_groups": "num_hidden_groups"},
-        {},
-        _PLAIN | {"inner_group_num": 1},
-        {
-            "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
-            "predictions.decoder.bias": "predictions.bias",
-        },
-    ),
-    "electra": Family(
-        {
-            "ElectraForMaskedLM": Class(("masked_lm",), names.ELECTRA_GENERATOR),
-            "ElectraForPreTraining": Class(("replaced",), names.ELECTRA),
-            "ElectraForSequenceClassification": Class(("classifier",), names.ELECTRA | names.CLASSIFIER),
-            "ElectraModel": Class((), names.ELECTRA),
-        },
-        _FIELDS | {"embedding_size": "embedding_size"},
-        {"pooler_act": "gelu"},
-        _PLAIN | {"hidden_act": "gelu"},
-        {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
-    ),
-    "distilbert": Family(
-        {
-            "DistilBertForMaskedLM": Class(("masked_lm",), names.DISTILBERT),
-            "DistilBertForSequenceClassification": Class(("classifier",), names.DISTILBERT | names.DISTILBERT_CLASSIFIER),
-            "DistilBertModel": Class((), names.DISTILBERT),
-        },
-        {
-            "hidden_size": "dim",
-            "num_hidden_layers": "n_layers",
-            "num_attention_heads": "n_heads",
-            "intermediate_size": "hidden_dim",
-            "hidden_act": "activation",
-            "hidden_dropout_prob": "dropout",
-            "attention_probs_dropout_prob": "attention_dropout",
-            "max_position_embeddings": "max_position_embeddings",
-            "initializer_range": "initializer_range",
-        },
-        {"type_vocab_size": 0, "pooler_act": "relu"},
-        {"tie_word_embeddings": True},
-        {"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
-    ),
-}
 # What of an EncoderConfig says how a run computes, not what.
 OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "unroll_layers", "remat")
 
@@ -370,6 +258,8 @@ def _says_all(family: Family, encoder: EncoderConfig, pad_id: int) -> bool:
     try:
         found = _encoder_fields(Path(CONFIG), family, config_json(family, encoder, pad_id)) | {"pooler": encoder.pooler}
     except UserError:
+        return False
+    if family.always_projects and encoder.table_width == encoder.hidden_size:
         return False
     return _what_is_computed(EncoderConfig(encoder.vocab_size, **found)) == _what_is_computed(encoder)
 

@@ -23,8 +23,8 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
     """Masked-LM loss of the generator, plus `encoder_weight` times the loss of the encoder on the row with the generator's pieces
     in place of the masks. No gradient passes through the pieces drawn.
 
-    Params are {"encoder", "generator": {"encoder", "masked_lm"}} and the heads of the task. predict gives logits_BPV, which are the
-    generator's whatever the encoder learns, and where the encoder has a PieceHead its logits_BL: above 0 where a piece seems
+    Params are {"encoder", "generator": {"encoder", "masked_lm"}} and the heads of the task. predict gives logits_BPV, which are
+    the generator's whatever the encoder learns, and where the encoder has a PieceHead its logits_BL: above 0 where a piece seems
     replaced, or with all_tokens_mlm, where it is to be copied.
 
     Args:

@@ -78,8 +78,8 @@ def _allowed(known: list[list[int]], target: list[int], tokenizer) -> np.ndarray
 def _negatives(
     allowed: np.ndarray, target: list[int], popularity: np.ndarray, key: np.uint64, first: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Others, drawn without replacement with chances by popularity (Efraimidis and Spirakis 2006): int[N, NEGATIVES] or as many as
-    there are pieces, and which of them are, a user who had nearly everything having fewer, bool of the same shape.
+    """Others, drawn without replacement with chances by popularity (Efraimidis and Spirakis 2006): int[N, NEGATIVES], and bool of
+    the same shape, False where a user who had nearly everything has no more of them.
 
     first: number of the first user, by which the draws are keyed.
     """
