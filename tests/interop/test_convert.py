@@ -8,8 +8,8 @@ from bert_jax import config as configs
 from bert_jax import convert, finetune, run
 from bert_jax.__main__ import main
 from bert_jax.interop import huggingface
-from bert_jax.transfer import transfer
 from bert_jax.predict.fill_mask import _row as fill_mask_row
+from bert_jax.transfer import transfer
 from tests import tiny
 from tests.interop import peers
 
