@@ -47,7 +47,9 @@ def certify(
     """
     return {
         "class": model.kind,
-        "files": {path.name: _sha256(path) for path in sorted(source.iterdir()) if path.suffix.startswith(CHECKED)},
+        "files": {
+            path.name: _sha256(path) for path in sorted(source.iterdir()) if path.is_file() and path.suffix.startswith(CHECKED)
+        },
         "tensors_equal": compare_tensors(model, params),
         "largest_differences": compare_outputs(peer, model.kind, encoder, params, tokenizer.pad_id),
         "tokenizer": compare_tokenizers(peer, tokenizer, num_strings),
@@ -74,7 +76,10 @@ def compare_outputs(folder: Path, kind: str, encoder: EncoderConfig, params: dic
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     options = {"use_safetensors": True, "local_files_only": True, "dtype": torch.float32, "attn_implementation": "eager"}
-    peer, loading = getattr(transformers, kind).from_pretrained(folder, **options, output_loading_info=True)
+    try:
+        peer, loading = getattr(transformers, kind).from_pretrained(folder, **options, output_loading_info=True)
+    except Exception as error:  # of no common kind
+        raise _unreadable("the model", folder, error) from error
     if loading["missing_keys"]:
         raise _fails(f"{kind} finds no {sorted(loading['missing_keys'])[0]} in {folder}", "a new random one", "all its weights")
     encoder, batch = replace(encoder, dtype="float32", matmul_dtype="auto"), padded_batch(encoder, pad_id)
@@ -173,8 +178,22 @@ def _peer(folder: Path) -> RustTokenizer | None:
     try:
         from transformers import AutoTokenizer
     except ImportError:
-        return RustTokenizer.from_file(str(folder / MODEL)) if (folder / MODEL).exists() else None
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).backend_tokenizer
+        AutoTokenizer = None
+    try:
+        if AutoTokenizer is None:
+            return RustTokenizer.from_file(str(folder / MODEL)) if (folder / MODEL).exists() else None
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).backend_tokenizer
+    except Exception as error:  # what it raises for files that it cannot use has no common kind
+        raise _unreadable("the tokeniser", folder, error) from error
+
+
+def _unreadable(what: str, folder: Path, error: Exception) -> UserError:
+    reason = str(error).strip().partition("\n")[0]
+    return UserError(f"transformers cannot read {what} of {folder}", got=f"{type(error).__name__}: {reason}")
+
+
+def _is_checked(path: Path) -> bool:
+    return path.is_file() and path.suffix.startswith(CHECKED)
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ No pickle is ever loaded: weights are read from safetensors files alone.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -108,7 +109,7 @@ def _read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
             "the weights are a pickle, which may run any program when it is loaded",
             got=f"{folder}: {', '.join(unsafe)}",
             expected=WEIGHTS,
-            fix=f'if you trust who made it, in that folder: python -c "{MAKE_SAFE}" {" ".join(unsafe)}',
+            fix=f'if you trust who made it, in that folder: python -c "{MAKE_SAFE}" {shlex.join(unsafe)}',
         )
     raise UserError("there are no weights", got=folder, expected=f"{WEIGHTS}, or {INDEX} with its shards")
 
@@ -119,7 +120,7 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
     if not isinstance(file_of, dict) or not all(isinstance(name, str) for name in file_of.values()):
         raise _refused(index, "weight_map", file_of, "tensor -> file")
     for tensor, file in file_of.items():
-        if file in ("", ".", "..") or "/" in file or "\\" in file:
+        if file in ("", ".", "..") or any(character in file for character in "/\\\0"):
             got = f"{tensor}: {file!r}"
             raise UserError(f"{index} names a file outside its directory", got=got, expected="a plain file name")
     shards = {file: safetensors.read(folder / file) for file in sorted(set(file_of.values()))}

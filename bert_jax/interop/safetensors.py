@@ -15,6 +15,7 @@ from bert_jax.errors import UserError
 
 LONGEST_HEADER = 100_000_000  # bytes, as in the library
 METADATA = "__metadata__"
+MAX_AXES = 64  # of an array of numpy
 DTYPES = {
     "F32": "<f4",
     "F16": "<f2",
@@ -75,6 +76,8 @@ def _span(path: Path, name: str, entry, available: int) -> tuple[int, int]:
         raise _damaged(path, f"{name} of dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
         raise _damaged(path, f"{name} with shape {shape} at {offsets}", "lists of numbers from 0 on, two of them for the place")
+    if len(shape) > MAX_AXES or max(shape, default=0) >= 2**63:
+        raise _damaged(path, f"{name} with {len(shape)} axes, the longest {max(shape):,}", "an array that numpy can hold")
     begin, end = offsets
     needed = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
     if end - begin != needed:

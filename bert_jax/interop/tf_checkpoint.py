@@ -43,10 +43,10 @@ def read(prefix: Path) -> dict[str, np.ndarray]:
         values = dict(_table(_content(index)))
         header = dict(_fields(values.pop(b"", b"")))
         entries = {key.decode(): _entry(value) for key, value in values.items()}
+        shards = _number(header.get(1, 1))
     except (IndexError, ValueError, TypeError, KeyError) as error:
         raise _damaged(index, f"no table of tensors: {error}") from None
     entries = {name: entry for name, entry in entries.items() if entry.dtype in DTYPES}  # others are notes of Keras, strings
-    shards = header.get(1, 1)
     files = {n: prefix.with_name(f"{prefix.name}.data-{n:05d}-of-{shards:05d}") for n in {e.shard for e in entries.values()}}
     contents = {shard: np.frombuffer(_content(file), np.uint8) for shard, file in files.items()}
     return {name: _tensor(files[entry.shard], contents[entry.shard], name, entry) for name, entry in entries.items()}
@@ -134,7 +134,14 @@ def _entry(message: bytes) -> Entry:
     if 7 in values:
         raise ValueError("a tensor is stored in slices")
     shape = tuple(dict(_fields(size)).get(1, 0) for number, size in _fields(values.get(2, b"")) if number == 2)
-    return Entry(values.get(1, 0), shape, values.get(3, 0), values.get(4, 0), values.get(5, 0), values.get(6, 0))
+    dtype, shard, offset, size, checksum = (_number(values.get(field, 0)) for field in (1, 3, 4, 5, 6))
+    return Entry(dtype, tuple(map(_number, shape)), shard, offset, size, checksum)
+
+
+def _number(value: int | bytes) -> int:
+    if not isinstance(value, int) or value >= 2**63:
+        raise ValueError(f"{value!r} where a number was expected")
+    return value
 
 
 def masked(checksum: int) -> int:

@@ -126,6 +126,12 @@ def test_what_cannot_be_checked_is_said(made, tmp_path, monkeypatch):
     assert "not checked" in certificate.compare_tokenizers(made.folder, made.tokenizer, 50)
 
 
+def test_a_tokeniser_that_transformers_cannot_read_is_no_traceback(made):
+    (made.folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="transformers cannot read the tokeniser of"):
+        certificate.compare_tokenizers(made.folder, made.tokenizer, 10)
+
+
 def test_the_hashes_are_those_of_the_files(made):
     import hashlib
 

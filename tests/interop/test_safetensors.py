@@ -81,6 +81,8 @@ LIES = {
     "an end before its beginning": (file_of({"x": entry(8, 0)}), "x in -8 bytes"),
     "a shape of other bytes": (file_of({"x": entry(0, 8, shape=[3]), "y": entry(8, 16)}), "x in 8 bytes"),
     "a shape beyond all numbers": (file_of({"x": entry(0, 8, shape=[2**40, 2**40])}), "x in 8 bytes"),
+    "nothing, along an axis beyond all numbers": (file_of({"x": entry(0, 0, shape=[0, 2**63])}, b""), "x with 2 axes"),
+    "more axes than an array has": (file_of({"x": entry(0, 4, shape=[1] * 65)}, b"\0" * 4), "x with 65 axes"),
     "cut short": (file_of(TWO)[:-1], "y up to byte 16 of 15: the file is cut short"),
     "overlapping": (file_of({"x": entry(0, 8), "y": entry(4, 12)}), "y at byte 4 overlaps x"),
     "the same bytes twice": (file_of({"x": entry(0, 8), "y": entry(0, 8)}), "y at byte 0 overlaps x"),
