@@ -122,13 +122,9 @@ def sentence_encoder(config, trained: run.Trained) -> Job:
     encoder = run.encoder_config({**trained.config.model, **config.model, "pooler": False}, trained.tokenizer.size)
     objective = run.named_objective({name: how.objective for name, how in sentences.LEARNING.items()}, config.objective, encoder)
     folder, read = data_folder(config), sentences.LEARNING[config.objective.name].examples
-    train, dev = (
-        data.encode_texts(examples, trained.tokenizer, config.data.max_seq_length)
-        for examples in (
-            _some_of(read(config.data.sources, folder, "train"), config),
-            read(config.data.sources, folder, "dev"),
-        )
-    )
+    train, dev = (read(config.data.sources, folder, split) for split in ("train", "dev"))
+    length = config.data.max_seq_length
+    train, dev = (data.encode_texts(examples, trained.tokenizer, length) for examples in (_some_of(train, config), dev))
     vectors = jax.jit(lambda params, batch: objective.predict(params, batch)["embedding_BD"])
 
     def score(params) -> dict[str, float]:
