@@ -60,6 +60,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     if rows.mask.mask_unit != "token":
         words.require_words(text)
     teacher = hosts.in_turn(lambda: open_teacher(config, tokenizer, say=say))
+    hosts.require_same("the teacher", teacher.facts.get("teacher", ""))
     objective = build_objective(config, tokenizer.size, teacher.facts.get("teacher_model"))
     optimizer, schedule = build_optimizer(config)
     layout = build_layout(config, objective, optimizer, rows)
