@@ -53,8 +53,10 @@ class Checkpoints:
             read_only=read_only,
             # runs when all is written, before the commit
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
-            # the first process alone reads and writes; orbax would have all of them meet
-            multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
+            # whoever reads or writes does it alone; orbax would have all processes meet
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=jax.process_index(), active_processes={jax.process_index()}
+            ),
             create=False,
         )
         try:

@@ -1,8 +1,11 @@
 """From a trained teacher to a student, and what can be done with it, on a corpus made for the test."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -16,6 +19,7 @@ from bert_jax.replay import replay
 from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
 from tests import tiny
+from tests.parallel.test_hosts import free_port
 from tests.test_finetune import data, load  # noqa: F401  the task that is fine-tuned on
 from tests.train.test_resume import result_of
 
@@ -83,7 +87,7 @@ def test_stopped_by_a_signal_and_continued_it_ends_the_same(corpus, teacher, stu
 
 def test_without_its_teacher_it_still_predicts_and_is_fine_tuned(student, data, tmp_path, capsys):  # noqa: F811
     alone = shutil.copytree(student, tmp_path / "W")
-    saved = configs.json.loads((alone / "config.json").read_text())
+    saved = json.loads((alone / "config.json").read_text())
     shutil.copy(saved["text"]["vocab_file"], tmp_path / "vocab.txt")
     saved["objective"]["teacher"], saved["text"]["vocab_file"] = str(tmp_path / "gone"), str(tmp_path / "vocab.txt")
     configs.write_json(alone / "config.json", saved)
@@ -94,6 +98,31 @@ def test_without_its_teacher_it_still_predicts_and_is_fine_tuned(student, data, 
     said = []
     assert finetune.finetune(load(alone, data), tmp_path / "F", quiet=True, say=said.append)["step"] == 2
     assert any("drawn from the seed: classifier, encoder/pooler" in line for line in said)
+
+
+def test_two_processes_learn_from_it_as_one_does(corpus, teacher, student, tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCESSES": "2"}
+    flags["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "bert_jax", "train", "--config=configs/distill.py:tiny", f"--workdir={tmp_path}"]
+    both = [
+        subprocess.Popen(
+            [*command, *arguments(corpus, teacher)],
+            cwd=tiny.ROOT,
+            env=os.environ | flags | {"JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        said = [one.communicate(timeout=300)[1] for one in both]
+    finally:
+        for one in both:
+            one.kill()
+    assert [one.returncode for one in both] == [0, 0], said
+    losses = [[record["loss"] for record in read_metrics(workdir)] for workdir in (tmp_path, student)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 def test_another_teacher_is_refused(corpus, teacher, student, tmp_path, capsys):

@@ -117,16 +117,27 @@ def test_a_teacher_in_a_closure_would_be_caught():
     assert largest_constant(lowered(closed, None).as_text()) >= VOCAB * TEACHER.hidden_size
 
 
+def soft_targets_alone():
+    weights = dict.fromkeys(LOSSES, 0.0) | {"soft_target": 1.0, "masked_lm": 1.0}
+    return distill(STUDENTS["cosine"][0], teacher=TEACHER, teacher_layers=(), temperature=2.0, weights=weights)
+
+
 def test_of_the_teacher_only_the_forward_pass_is_computed():
     """Counted in products of matrices, one loop's body once."""
-    weights = dict.fromkeys(LOSSES, 0.0) | {"soft_target": 1.0, "masked_lm": 1.0}
-    config, _ = STUDENTS["cosine"]
-    learning = distill(config, teacher=TEACHER, teacher_layers=(), temperature=2.0, weights=weights)
-    alone, frozen = bert(config, next_sentence=False), teacher_params()
-    with_teacher, without = (lowered(objective, frozen).as_text() for objective in (learning, alone))
+    alone, frozen = bert(STUDENTS["cosine"][0], next_sentence=False), teacher_params()
+    with_teacher, without = (lowered(objective, frozen).as_text() for objective in (soft_targets_alone(), alone))
     forward = jax.jit(bert(TEACHER, next_sentence=False).predict).lower(frozen, batch(0)).as_text()
     assert products(with_teacher) == products(without) + products(forward)
 
 
 def products(text: str) -> int:
     return text.count("stablehlo.dot_general")
+
+
+def test_what_no_loss_looks_at_is_not_kept():
+    """The queries of all layers of the teacher: [N, B, L, H, K]."""
+    size = f"{TEACHER.num_hidden_layers},{ROWS},{LENGTH},2,{TEACHER.hidden_size // 2}]"
+    used, unused = (
+        lowered(objective, teacher_params()).compile().as_text() for objective in (student("narrow"), soft_targets_alone())
+    )
+    assert size in used and size not in unused
