@@ -192,10 +192,6 @@ def _unreadable(what: str, folder: Path, error: Exception) -> UserError:
     return UserError(f"transformers cannot read {what} of {folder}", got=f"{type(error).__name__}: {reason}")
 
 
-def _is_checked(path: Path) -> bool:
-    return path.is_file() and path.suffix.startswith(CHECKED)
-
-
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

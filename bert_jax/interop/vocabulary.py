@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as RustTokenizer
@@ -30,7 +31,7 @@ class Read(NamedTuple):
 def read(source: Path, folder: Path, *, guess_case: bool = False) -> Read:
     """Puts the vocabulary of a Hugging Face directory into `folder`, under the name of a learned one, and opens it.
 
-    Looked for are vocab.txt; vocab.json with merges.txt; a SentencePiece model, spiece.model or tokenizer.model; and last the
+    Looked for are vocab.txt; vocab.json with merges.txt; a SentencePiece model under any name that ends in .model; and last the
     pieces in tokenizer.json.
 
     Args:
@@ -47,13 +48,13 @@ def read(source: Path, folder: Path, *, guess_case: bool = False) -> Read:
         kind = "bytelevel"
         for name in ("merges.txt", "vocab.json"):
             write_vocabulary(folder / name, read_vocabulary(source / name))
-    elif model := next((path for path in (source / "spiece.model", source / "tokenizer.model") if path.exists()), None):
+    elif model := next(iter(sorted(source.glob("*.model"))), None):
         kind = _type_of(model)
         write_vocabulary(folder / "spiece.model", read_vocabulary(model))
     elif described:
         kind = _write_pieces(source / MODEL, described, folder)
     else:
-        expected = "vocab.txt, vocab.json with merges.txt, spiece.model or tokenizer.json"
+        expected = "vocab.txt, vocab.json with merges.txt, a .model of SentencePiece, or tokenizer.json"
         raise UserError("there is no vocabulary", got=source, expected=expected)
     file = folder / kinds.kind_of(kind).file_name
     lower = LOWER_BY_DEFAULT[kind] and not (guess_case and kind == "wordpiece" and _has_capitals(file))
@@ -64,7 +65,7 @@ def _type_of(path: Path) -> str:
     model = sentencepiece_model_pb2.ModelProto()
     try:
         model.ParseFromString(read_vocabulary(path))
-    except Exception:  # protobuf's own, which kinds.load tells of
+    except DecodeError:  # of which kinds.load tells
         return "unigram"
     return next((name for name, number in MODEL_TYPES.items() if number == model.trainer_spec.model_type), "unigram")
 

@@ -128,3 +128,12 @@ def test_what_transformers_has_no_class_for_is_not_written(tmp_path):
     tokenizer = learned("bpe", True, tmp_path / "learned", 500)
     with pytest.raises(UserError, match="no class for this type of SentencePiece"):
         vocabulary.write(tmp_path, tokenizer, longest_row=64, segments=True)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_sentencepiece_model_is_read_under_any_name(kind, tmp_path):
+    """In the archives of ALBERT it is 30k-clean.model."""
+    tokenizer = learned(kind, True, tmp_path / "hf", 500)
+    (tmp_path / "hf" / "spiece.model").rename(tmp_path / "hf" / "30k-clean.model")
+    (tmp_path / "W").mkdir()
+    assert vocabulary.read(tmp_path / "hf", tmp_path / "W") == (kind, tokenizer)
