@@ -68,7 +68,7 @@ def distill(
             # row by row: float32 counts one by one to 16,777,216 only
             "pairs": lambda: jnp.sum(jnp.sum(_pairs(batch), axis=(1, 2, 3)).astype(jnp.float32)),
         }
-        return {name: of[name]() for name in {"tokens", *(LOSSES[loss].count for loss in computed)}}
+        return {name: of[name]() for name in sorted({"tokens", *(LOSSES[loss].count for loss in computed)})}
 
     def sums(params, batch, context):
         def project(name, x_BLD):
