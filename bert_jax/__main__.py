@@ -14,10 +14,10 @@ from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 
 
 def vocab(args, config) -> int:
-    from bert_jax import run
+    from bert_jax import inputs
     from bert_jax.text import kinds
 
-    path = run.learn_vocabulary(config, args.workdir)
+    path = inputs.learn_vocabulary(config, args.workdir)
     print(f"vocabulary: {path}")
     if report := kinds.read_report(path):
         print(report.describe())
@@ -25,18 +25,18 @@ def vocab(args, config) -> int:
 
 
 def prepare(args, config) -> int:
-    from bert_jax import run
+    from bert_jax import inputs
 
-    print(f"token store: {run.prepare_store(config, args.workdir)}")
+    print(f"token store: {inputs.prepare_store(config, args.workdir)}")
     return EXIT_DONE
 
 
 def show(args, config) -> int:
-    from bert_jax import run, show
+    from bert_jax import inputs, show
 
     if args.step < 0:
         raise UserError("there is no such batch", got=args.step, expected="0 or more")
-    batches, tokenizer = run.open_batches(config, args.workdir)
+    batches, tokenizer = inputs.open_batches(config, args.workdir)
     batch = batches.batch(args.step)
     show.print_rows(batch, tokenizer, rows=range(min(args.rows, len(batch["input_ids"]))))
     return EXIT_DONE
@@ -85,13 +85,13 @@ def evaluate(args, config) -> int:
 
 
 def predict(args, config) -> int:
-    from bert_jax import run
     from bert_jax.predict.fill_mask import fill_mask
+    from bert_jax.trained import open_trained
 
     texts = args.text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not texts:
         raise UserError("there is no text to fill in", expected="--text='... [MASK] ...', or lines on standard input")
-    trained = run.open_trained(args.workdir)
+    trained = open_trained(args.workdir)
     length = trained.config.data.max_seq_length
     guesses = fill_mask(trained.objective, trained.params, trained.tokenizer, texts, max_seq_length=length, top_k=args.top_k)
     for text, masks in zip(texts, guesses):

@@ -13,14 +13,16 @@ import optax
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
-from bert_jax import finetune, run
+from bert_jax import finetune
 from bert_jax import workdir as workdirs
+from bert_jax.build import build_objective, encoder_config
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.interop import card, certificate, huggingface, released, vocabulary
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.parallel.step import init_state
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.trained import Trained, open_trained
 
 CERTIFICATE = "certificate.json"
 OBJECTIVES = {  # heads -> the section of the config that says who computes them
@@ -44,12 +46,12 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
     with _made_whole(workdir) as folder, TemporaryDirectory() as scratch:
         kind, tokenizer = vocabulary.read(source, folder, guess_case=is_release)
         config = saved_config(model, kind, tokenizer)
-        objective = run.build_objective(config, tokenizer.size)
+        objective = build_objective(config, tokenizer.size)
         params = huggingface.params_of(model, jax.eval_shape(objective.init, jax.random.key(0)))
         facts = {"vocabulary": tokenizer.content_hash}
         _save(folder / "checkpoints", objective, params, facts)
         workdirs.write_config(config, folder, facts | {"source": str(source)})
-        trained = run.open_trained(folder, say=say)
+        trained = open_trained(folder, say=say)
         peer = source
         if is_release:  # which transformers does not read: it is shown what the model is there
             peer = Path(scratch)
@@ -71,7 +73,7 @@ def saved_config(model: huggingface.Model, kind: str, tokenizer: Tokenizer) -> C
             got=f"{tokenizer.size:,} pieces",
             expected=f"{model.vocab_size:,}, as vocab_size in config.json",
         )
-    encoder = run.encoder_config(model.encoder | {"dtype": "auto"}, tokenizer.size)
+    encoder = encoder_config(model.encoder | {"dtype": "auto"}, tokenizer.size)
     objective = OBJECTIVES[model.heads] | ({"num_classes": len(model.labels)} if model.labels else {})
     return ConfigDict(
         {
@@ -103,7 +105,7 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
             holds something. None of these leaves a target.
     """
     fine_tuned = "task" in (workdirs.read_config(workdir) or {})
-    trained = finetune.open_finetuned(workdir, say=say) if fine_tuned else run.open_trained(workdir, say=say)
+    trained = finetune.open_finetuned(workdir, say=say) if fine_tuned else open_trained(workdir, say=say)
     encoder, tokenizer = _encoder(trained), trained.tokenizer
     with _made_whole(target) as folder:
         _write(trained, folder)
@@ -114,14 +116,14 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
     say(f"{workdir} -> {target}: {model.kind}\n{card.figures(checked)}")
 
 
-def _write(trained: run.Trained, folder: Path) -> None:
+def _write(trained: Trained, folder: Path) -> None:
     encoder, labels = _encoder(trained), list(trained.config.get("labels", []))
     huggingface.write(folder, encoder, trained.params, labels, trained.tokenizer)
     vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
 
 
-def _encoder(trained: run.Trained) -> EncoderConfig:
-    return run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
+def _encoder(trained: Trained) -> EncoderConfig:
+    return encoder_config(dict(trained.config.model), trained.tokenizer.size)
 
 
 @contextmanager

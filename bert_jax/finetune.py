@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from bert_jax import run
+from bert_jax import build
 from bert_jax import workdir as workdirs
 from bert_jax.data import finetune as data
 from bert_jax.data import keyed
@@ -25,6 +25,7 @@ from bert_jax.predict.embed import embed, embed_by
 from bert_jax.tasks import glue, sentences
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.watch import read_metrics
+from bert_jax.trained import Trained, open_trained, restored
 from bert_jax.transfer import transfer
 
 
@@ -62,7 +63,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         raise UserError("the task is unknown", got=config.task, expected=" or ".join(TASKS))
     if not config.init_checkpoint:
         raise UserError("init_checkpoint is empty", expected="--config.init_checkpoint=FOLDER, the workdir of a pretraining run")
-    trained = run.open_trained(Path(config.init_checkpoint), say=say)
+    trained = open_trained(Path(config.init_checkpoint), say=say)
     job = TASKS[config.task](config, trained)
     wanted = jax.eval_shape(job.objective.init, jax.random.key(0))
     found = transfer(trained.params, wanted, source=config.init_checkpoint, only=("encoder",))  # a head knows other classes
@@ -103,7 +104,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     return workdirs.finished(workdir)
 
 
-def classification(config, trained: run.Trained) -> Job:
+def classification(config, trained: Trained) -> Job:
     """A task of GLUE: a class for a sentence or a pair, scored beside always guessing the commonest class of the training set."""
     objective, length = build_objective(config, trained), config.data.max_seq_length
     train, dev = (data.encode(examples, trained.tokenizer, length) for examples in read_examples(config))
@@ -117,10 +118,12 @@ def classification(config, trained: run.Trained) -> Job:
     return Job(objective, train, dev, score)
 
 
-def sentence_encoder(config, trained: run.Trained) -> Job:
+def sentence_encoder(config, trained: Trained) -> Job:
     """An encoder of sentences, scored on the dev set of STS-B beside the pretrained encoder under the same pooling."""
-    encoder = run.encoder_config({**trained.config.model, **config.model, "pooler": False}, trained.tokenizer.size)
-    objective = run.named_objective({name: how.objective for name, how in sentences.LEARNING.items()}, config.objective, encoder)
+    encoder = build.encoder_config({**trained.config.model, **config.model, "pooler": False}, trained.tokenizer.size)
+    objective = build.named_objective(
+        {name: how.objective for name, how in sentences.LEARNING.items()}, config.objective, encoder
+    )
     folder, read = data_folder(config), sentences.LEARNING[config.objective.name].examples
     train, dev = (read(config.data.sources, folder, split) for split in ("train", "dev"))
     length = config.data.max_seq_length
@@ -166,10 +169,10 @@ def data_folder(config=None) -> Path:
     return Path(folder)
 
 
-def build_objective(config, trained: run.Trained) -> Objective:
+def build_objective(config, trained: Trained) -> Objective:
     """The pretrained encoder's sizes with the dropout of fine-tuning, and a new layer for the classes of the task."""
     options = {**trained.config.model, **config.model, "pooler": True}
-    return classify(run.encoder_config(options, trained.tokenizer.size), len(glue.task(config.task).labels))
+    return classify(build.encoder_config(options, trained.tokenizer.size), len(glue.task(config.task).labels))
 
 
 def build_optimizer(config, steps: int):
@@ -180,14 +183,14 @@ def build_optimizer(config, steps: int):
     return make_optimizer(schedule, **options), schedule
 
 
-def open_finetuned(workdir: Path, *, say=print) -> run.Trained:
+def open_finetuned(workdir: Path, *, say=print) -> Trained:
     """The newest checkpoint of a fine-tuning run, with the config of its pretrained model in so far as it still holds.
 
     Raises:
         UserError: there is none, or the pretrained model that its config names has gone.
     """
     saved = ConfigDict(workdirs.read_config(workdir))
-    pretrained = run.open_trained(Path(saved.init_checkpoint), say=say)
+    pretrained = open_trained(Path(saved.init_checkpoint), say=say)
     labels = glue.task(saved.task).labels
     now = {
         "model": {**pretrained.config.model, **saved.model, "pooler": True},
@@ -197,7 +200,7 @@ def open_finetuned(workdir: Path, *, say=print) -> run.Trained:
     }
     config = ConfigDict(pretrained.config.to_dict() | now)
     objective, (optimizer, _) = build_objective(saved, pretrained), build_optimizer(saved, 1)
-    return run.restored(workdir, lambda facts: objective, optimizer, pretrained.tokenizer, config, say=say)
+    return restored(workdir, lambda facts: objective, optimizer, pretrained.tokenizer, config, say=say)
 
 
 def _fit_config(config, num_examples: int) -> FitConfig:
@@ -217,7 +220,7 @@ def predict_classes(objective: Objective, params, batches: Iterable[data.Batch])
 
 def sts_of_trained(workdir: Path, pooling: str) -> float:
     """sentences.sts_spearman of the encoder of a pretraining run, with the data that BERT_JAX_DATA names."""
-    trained = run.open_trained(workdir)
-    encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
+    trained = open_trained(workdir)
+    encoder = build.encoder_config(dict(trained.config.model), trained.tokenizer.size)
     vectors = partial(embed, encoder, trained.params["encoder"], trained.tokenizer, pooling=pooling)
     return sentences.sts_spearman(vectors, data_folder())

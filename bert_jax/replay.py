@@ -6,11 +6,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from bert_jax import run, show
+from bert_jax import inputs, show
 from bert_jax import workdir as workdirs
+from bert_jax.build import loader_config
 from bert_jax.data import loader
 from bert_jax.errors import UserError
 from bert_jax.parallel.step import evaluation
+from bert_jax.trained import open_trained, teacher_params
 
 
 def replay(workdir: Path, step: int, *, rows: int, console: Console | None = None) -> dict[str, np.ndarray]:
@@ -28,19 +30,19 @@ def replay(workdir: Path, step: int, *, rows: int, console: Console | None = Non
     Raises:
         UserError: there is no such step, no trained model, or one whose objective compares rows.
     """
-    newest = run.open_trained(workdir)
+    newest = open_trained(workdir)
     if newest.objective.compares_rows:
         raise UserError(
             "where rows are compared with each other the loss of one alone means nothing", fix="show prints the rows of a batch"
         )
     if not 1 <= step <= newest.step:
         raise UserError("there is no such step", got=step, expected=f"1 to {newest.step}, as in metrics.jsonl")
-    trained = run.open_trained(workdir, before=step)
-    tokenizer, text = trained.tokenizer, run.open_store(trained.config, workdir, trained.tokenizer)
+    trained = open_trained(workdir, before=step)
+    tokenizer, text = trained.tokenizer, inputs.open_store(trained.config, workdir, trained.tokenizer)
     workdirs.same_store(trained.facts, text.content_hash)
-    batches = loader.Loader(text.train, tokenizer, run.loader_config(trained.config), Path(workdir) / "plans")
+    batches = loader.Loader(text.train, tokenizer, loader_config(trained.config), Path(workdir) / "plans")
     batch = batches.batch(step - 1)
-    metrics = of_each_row(trained.objective, trained.params, batch, run.teacher_params(trained))
+    metrics = of_each_row(trained.objective, trained.params, batch, teacher_params(trained))
     console = console or Console()
     documents = ", ".join(map(str, batches.documents(step - 1)))
     console.print(f"step {step:,} under the parameters of step {trained.step:,}; documents {documents} of the training text")

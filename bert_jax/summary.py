@@ -5,9 +5,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from bert_jax import run
+from bert_jax import inputs
 from bert_jax import workdir as workdirs
 from bert_jax.predict.examples import Example, telling_examples
+from bert_jax.trained import Trained, open_trained
 
 
 def print_summary(workdir: Path, config_argument: str, *, already_finished: bool, console: Console | None = None) -> None:
@@ -25,7 +26,7 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
     fills_masks = "masked_lm_loss" in result["metrics"]
     if fills_masks:
         _print_masked_lm(console, result["metrics"])
-        _print_examples(console, run.open_trained(workdir), workdir)
+        _print_examples(console, open_trained(workdir), workdir)
     else:
         for name, value in result["metrics"].items():
             console.print(f"  {name.replace('_', ' '):22s}  {value:6.3f}")
@@ -49,8 +50,8 @@ def _print_masked_lm(console: Console, metrics: dict) -> None:
         console.print(f"  next-sentence accuracy  {metrics['next_sentence_accuracy']:6.1%} ({majority})")
 
 
-def _print_examples(console: Console, trained: run.Trained, workdir: Path) -> None:
-    text = run.open_store(trained.config, workdir, trained.tokenizer)
+def _print_examples(console: Console, trained: Trained, workdir: Path) -> None:
+    text = inputs.open_store(trained.config, workdir, trained.tokenizer)
     length = trained.config.data.max_seq_length
     examples = telling_examples(
         trained.objective, trained.params, trained.tokenizer, text.held_out, text.unigram_counts, max_seq_length=length

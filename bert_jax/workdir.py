@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from bert_jax import config as configs
 from bert_jax.data.files import locked
@@ -79,6 +80,17 @@ def _check_config(config, workdir: Path) -> None:
 
 def read_config(workdir: Path) -> dict | None:
     return _read_json(Path(workdir) / "config.json")
+
+
+def read_pretraining_config(workdir: Path) -> ConfigDict:
+    """Raises UserError when the workdir is not that of a pretraining run."""
+    saved = read_config(workdir)
+    if saved is None or "text" not in saved:
+        found = "a fine-tuned model" if saved else "no config.json"
+        raise UserError(
+            "there is no pretrained model here", got=f"{found} in {workdir}", expected="the --workdir of a pretraining run"
+        )
+    return ConfigDict(saved)
 
 
 def write_config(config, workdir: Path, data_facts: dict) -> None:

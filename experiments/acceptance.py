@@ -18,10 +18,12 @@ from collections import Counter
 from pathlib import Path
 
 from bert_jax import config as configs
-from bert_jax import finetune, run
+from bert_jax import finetune, inputs
+from bert_jax.build import build_optimizer, encoder_config
 from bert_jax.errors import EXIT_USER_ERROR, UserError
 from bert_jax.parallel.step import init_state
 from bert_jax.train.watch import read_metrics
+from bert_jax.trained import open_trained
 from experiments import faults
 from experiments.benchmarks import measure
 
@@ -143,8 +145,8 @@ def injected_faults(scratch: Path) -> dict:
     """A thousand damages to checkpoint and store files: bits flipped, files truncated, deleted, swapped, steps emptied."""
     workdir = scratch / "run"
     _small_run(workdir, scratch)
-    trained = run.open_trained(workdir)
-    like = init_state(trained.objective, run.build_optimizer(trained.config)[0], 0)
+    trained = open_trained(workdir)
+    like = init_state(trained.objective, build_optimizer(trained.config)[0], 0)
     draw, unnoticed, kinds = random.Random(int(time.time())), [], Counter()
     for number in range(FAULTS):
         of_checkpoint = number % 2 == 0
@@ -199,9 +201,9 @@ def beside_torch(scratch: Path) -> dict:
 
     _timed(_mini("prepare", scratch, LEARNING))
     config = configs.load("configs/bert.py:mini", _real_text(LEARNING))
-    batches, tokenizer = run.open_batches(config, scratch / "run")
-    encoder = run.encoder_config(dict(config.model), tokenizer.size)
-    schedule = run.build_optimizer(config)[1]
+    batches, tokenizer = inputs.open_batches(config, scratch / "run")
+    encoder = encoder_config(dict(config.model), tokenizer.size)
+    schedule = build_optimizer(config)[1]
     losses = compare(encoder, config.optim, schedule, [batches.batch(step) for step in range(SAME_STEPS)])
     apart = {name: float(max(abs(a - b) for a, b in zip(curve, losses["torch_float32"]))) for name, curve in losses.items()}
     kept = slice(SAME_EVERY - 1, None, SAME_EVERY)

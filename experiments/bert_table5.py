@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bert_jax import config as configs
-from bert_jax import finetune, run
+from bert_jax import finetune, inputs, run
 from experiments.tables import Run, published, side_by_side
 from launch.table import NOT_RUN
 
@@ -63,8 +63,8 @@ def pretraining(scale: Scale, folder: Path, row: str) -> Run:
     config = _load("quickstart.py", scale.pretraining | ROWS[row] | paths)
 
     def start(config, workdir: Path) -> bool:
-        run.learn_vocabulary(config, shared)
-        run.prepare_store(config, shared)
+        inputs.learn_vocabulary(config, shared)
+        inputs.prepare_store(config, shared)
         return run.train(config, workdir)
 
     return Run(f"{row}, pretraining", folder / _slug(row) / "pretraining", config, start)

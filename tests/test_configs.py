@@ -9,6 +9,7 @@ import pytest
 from bert_jax import config as configs
 from bert_jax import run
 from bert_jax import workdir as workdirs
+from bert_jax.build import build_objective, build_optimizer, loader_config
 from bert_jax.errors import UserError
 from tests import tiny
 
@@ -51,7 +52,7 @@ def overrides(values: dict) -> list[str]:
 def objective_of(name: str):
     """As it is trained, a student with the teacher that its paper names."""
     teacher = "distill.py:tiny-teacher" if name == "distill.py:tiny" else "bert.py:base"
-    return run.build_objective(load(name), vocab_size=30522, teacher_model=dict(load(teacher).model))
+    return build_objective(load(name), vocab_size=30522, teacher_model=dict(load(teacher).model))
 
 
 def test_every_config_file_is_tested_here():
@@ -95,9 +96,9 @@ def test_one_step_is_trained_and_every_key_read(name, tmp_path):
 @pytest.mark.parametrize("name", PRETRAINING)
 def test_the_model_and_the_optimiser_build(name):
     config = load(name)
-    run.loader_config(config)
+    loader_config(config)
     objective = objective_of(name)
-    optimizer, _ = run.build_optimizer(config)
+    optimizer, _ = build_optimizer(config)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     jax.eval_shape(optimizer.init, params)
 
@@ -105,7 +106,7 @@ def test_the_model_and_the_optimiser_build(name):
 @pytest.mark.parametrize(("size", "millions"), [("base", 110.1), ("medium", 41.7), ("tiny", 4.4)])
 def test_the_sizes_are_the_published_ones(size, millions):
     """Parameters with both pretraining heads, computed from the released configurations."""
-    shapes = jax.eval_shape(run.build_objective(load(f"bert.py:{size}"), vocab_size=30522).init, jax.random.key(0))
+    shapes = jax.eval_shape(build_objective(load(f"bert.py:{size}"), vocab_size=30522).init, jax.random.key(0))
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6 == pytest.approx(millions, abs=0.06)
 
 

@@ -18,6 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.replay import replay
 from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
+from bert_jax.trained import open_trained
 from tests import tiny
 from tests.parallel.test_hosts import free_port
 from tests.test_finetune import data, load  # noqa: F401  the task that is fine-tuned on
@@ -67,7 +68,7 @@ def test_it_is_evaluated_as_in_training_and_its_rows_are_replayed(student):
 def test_it_starts_as_layers_of_its_teacher(corpus, teacher, tmp_path):
     unchanged = {"optim__learning_rate": 1e-30, "train__num_train_steps": 1}
     assert run.train(config("tiny", corpus, teacher, **unchanged), tmp_path, quiet=True)
-    ours, theirs = run.open_trained(tmp_path).params, run.open_trained(teacher).params
+    ours, theirs = open_trained(tmp_path).params, open_trained(teacher).params
     for found, expected in zip(jax.tree.leaves(ours["encoder"]["layers"]), jax.tree.leaves(theirs["encoder"]["layers"])):
         np.testing.assert_allclose(found, expected[np.array([0, 3])], rtol=1e-6)
 

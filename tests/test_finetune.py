@@ -10,9 +10,11 @@ from bert_jax import config as configs
 from bert_jax import convert, finetune, run
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
+from bert_jax.build import build_optimizer
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from bert_jax.parallel.step import init_state
+from bert_jax.trained import open_trained
 from tests import tiny
 
 
@@ -77,7 +79,7 @@ def goes_out_and_comes_back(workdir, out, back):
     card = (out / "README.md").read_text()
     assert "| training steps | 2 |" in card and "equal bit for bit" in card
     convert.bring_in(out, back, num_strings=100, say=str)
-    ours, theirs = finetune.open_finetuned(workdir), run.open_trained(back)
+    ours, theirs = finetune.open_finetuned(workdir), open_trained(back)
     assert ours.step == 2 and ours.params.keys() == {"encoder", "classifier"}
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 
@@ -89,9 +91,9 @@ def test_a_pretraining_run_goes_out(pretrained, tmp_path):
 
 
 def test_training_starts_from_the_pretrained_encoder_and_a_fresh_classifier(pretrained, data):
-    trained = run.open_trained(pretrained)
+    trained = open_trained(pretrained)
     objective = finetune.build_objective(load(pretrained, data), trained)
-    optimizer, _ = run.build_optimizer(configs.load(str(tiny.ROOT / "configs" / "quickstart.py")))
+    optimizer, _ = build_optimizer(configs.load(str(tiny.ROOT / "configs" / "quickstart.py")))
     state = init_state(objective, optimizer, 3, {"encoder": trained.params["encoder"]})
     for ours, theirs in zip(jax.tree.leaves(state.params["encoder"]), jax.tree.leaves(trained.params["encoder"]), strict=True):
         np.testing.assert_array_equal(ours, theirs)

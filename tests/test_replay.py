@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bert_jax import run
+from bert_jax import inputs, run
 from bert_jax.__main__ import main
 from bert_jax.replay import replay
+from bert_jax.trained import open_trained
 from tests import tiny
 
 
@@ -30,7 +31,7 @@ def trained(corpus, tmp_path_factory):
 def test_the_mean_of_the_rows_is_the_loss_that_was_logged(trained):
     record = next(record for record in run.read_metrics(trained) if record["step"] == 7 and record["kind"] == "train")
     metrics = replay(trained, 7, rows=0, console=Console(file=io.StringIO()))
-    batch = run.open_batches(run.open_trained(trained).config, trained)[0].batch(6)
+    batch = inputs.open_batches(open_trained(trained).config, trained)[0].batch(6)
     counts = batch["masked_lm_weights"].sum(axis=1)
     assert metrics["masked_lm_loss"] @ counts / counts.sum() == pytest.approx(record["masked_lm_loss"], rel=1e-5)
     assert metrics["next_sentence_loss"].mean() == pytest.approx(record["next_sentence_loss"], rel=1e-5)

@@ -4,8 +4,9 @@ import jax
 import pytest
 
 from bert_jax import batch as contract
-from bert_jax import run, show
+from bert_jax import inputs, show
 from bert_jax.batch import Context
+from bert_jax.build import build_objective, loader_config
 from bert_jax.data.loader import Phase
 from bert_jax.errors import UserError
 from tests import tiny
@@ -20,9 +21,9 @@ def test_packed_sentence_order_in_two_phases_reaches_the_objective(corpus, tmp_p
     changes = {"data__rows": "sop", "data__max_examples_per_row": 2, "data__masks": "static", "data__mask_unit": "span"}
     changes |= {"data__later_phases": "((0.5, 16, 3, 16),)", "data__num_loader_threads": 2}
     config = tiny.config(corpus, **changes, train__num_train_steps=4)
-    batches, tokenizer = run.open_batches(config, tmp_path)
+    batches, tokenizer = inputs.open_batches(config, tmp_path)
     assert batches.config.phases == (Phase(0, 24, 4, 8), Phase(2, 16, 3, 16))
-    objective = run.build_objective(config, tokenizer.size)
+    objective = build_objective(config, tokenizer.size)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     for step, shape in ((1, (8, 24)), (2, (16, 16))):
         batch = batches.batch(step)
@@ -43,7 +44,7 @@ def test_packed_sentence_order_in_two_phases_reaches_the_objective(corpus, tmp_p
     ],
 )
 def test_rows_of_every_kind_can_be_shown(corpus, tmp_path, capsys, changes):
-    batches, tokenizer = run.open_batches(tiny.config(corpus, **changes), tmp_path)
+    batches, tokenizer = inputs.open_batches(tiny.config(corpus, **changes), tmp_path)
     batch = batches.batch(0)
     show.print_rows(batch, tokenizer, rows=range(8))
     shown = capsys.readouterr().out
@@ -65,5 +66,5 @@ def test_rows_of_every_kind_can_be_shown(corpus, tmp_path, capsys, changes):
 )
 def test_settings_that_do_not_go_together_are_refused(corpus, changes, message):
     with pytest.raises(UserError) as error:
-        run.loader_config(tiny.config(corpus, **changes))
+        loader_config(tiny.config(corpus, **changes))
     assert message in str(error.value)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import finetune, replay, run
+from bert_jax import finetune, inputs, replay, run
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.errors import EXIT_DONE, UserError
+from bert_jax.trained import open_trained
 from tests import tiny
 
 STEPS = {"train.num_train_steps": 4, "train.save_every_steps": 2, "train.eval_every_steps": 2, "train.train_batch_size": 8}
@@ -54,7 +55,7 @@ def test_a_run_starts_from_the_encoder_and_vocabulary_of_another_and_says_so(unb
     told = f"from {pretrained}, step 1: loaded: encoder/embeddings, encoder/layers; drawn from the seed: mlp; "
     assert told + "left over: encoder/pooler, masked_lm, next_sentence" in said
     assert not (workdir / "vocab.txt").exists()
-    assert run.open_trained(workdir).tokenizer.content_hash == run.open_trained(pretrained).tokenizer.content_hash
+    assert open_trained(workdir).tokenizer.content_hash == open_trained(pretrained).tokenizer.content_hash
     assert {path.name for path in (workdir / "report").iterdir()} == {"loss.png", "learning_rate.png"}  # no accuracy to show
     metrics = workdirs.finished(workdir)["metrics"]
     assert set(metrics) == {"loss", "contrastive_loss", "positive_cosine", "negative_cosine"}
@@ -73,13 +74,13 @@ def test_a_resume_goes_on_bit_for_bit_without_the_checkpoint_it_started_from(cor
             run.train(simcse(corpus, pretrained), tmp_path / "fresh", quiet=True)
     finally:
         (tmp_path / "away").rename(pretrained / "checkpoints")
-    resumed, reference = run.open_trained(workdir), run.open_trained(unbroken[0])
+    resumed, reference = open_trained(workdir), open_trained(unbroken[0])
     assert resumed.step == 4
     jax.tree.map(np.testing.assert_array_equal, resumed.params, reference.params)
 
 
 def test_no_piece_is_hidden_from_the_encoder(corpus, pretrained, tmp_path):
-    batches, tokenizer = run.open_batches(simcse(corpus, pretrained), tmp_path)
+    batches, tokenizer = inputs.open_batches(simcse(corpus, pretrained), tmp_path)
     batch = batches.batch(0)
     known = {tuple(tokenizer.encode([tiny.sentence(number)])[0]) for number in range(64)}
     rows = [tuple(row[mask > 0][1:-1].tolist()) for row, mask in zip(batch["input_ids"], batch["input_mask"])]

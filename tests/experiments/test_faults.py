@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from bert_jax import run
+from bert_jax import inputs, run
+from bert_jax.build import build_objective, build_optimizer
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.parallel.step import init_state
 from experiments import faults
@@ -31,7 +32,7 @@ def unbroken(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def like(corpus, unbroken):
     config = tiny.config(corpus, **CHANGES)
-    return init_state(run.build_objective(config, run.open_vocabulary(config, unbroken).size), run.build_optimizer(config)[0], 0)
+    return init_state(build_objective(config, inputs.open_vocabulary(config, unbroken).size), build_optimizer(config)[0], 0)
 
 
 def test_ten_kills_spread_over_a_run_change_nothing_of_its_result(corpus, unbroken, tmp_path, monkeypatch):
@@ -54,7 +55,7 @@ def test_every_damage_to_a_checkpoint_is_named_before_use_and_the_one_before_is_
 
 
 def test_every_damage_to_a_store_is_named_before_use(corpus, unbroken, tmp_path):
-    tokenizer = run.open_vocabulary(tiny.config(corpus, **CHANGES), unbroken)
+    tokenizer = inputs.open_vocabulary(tiny.config(corpus, **CHANGES), unbroken)
     draw, results = random.Random(0), Counter()
     for number in range(60):
         folder = shutil.copytree(unbroken / "store", tmp_path / str(number))

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import convert, finetune, run
+from bert_jax import convert, finetune
 from bert_jax.__main__ import main
+from bert_jax.build import build_objective, encoder_config
 from bert_jax.interop import huggingface
 from bert_jax.predict.fill_mask import _row as fill_mask_row
+from bert_jax.trained import open_trained
 from bert_jax.transfer import transfer
 from tests import tiny
 from tests.interop import peers
@@ -41,8 +43,8 @@ def test_a_model_comes_in_and_goes_out_bit_for_bit(kind, tmp_path):
     """Its logits and hidden states are compared by the certificate, without which there is no workdir."""
     model = peers.save(kind, tmp_path / "hf")
     convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
-    trained = run.open_trained(tmp_path / "W")
-    encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
+    trained = open_trained(tmp_path / "W")
+    encoder = encoder_config(dict(trained.config.model), trained.tokenizer.size)
     (tmp_path / "out").mkdir()
     huggingface.write(tmp_path / "out", encoder, trained.params, list(trained.config.labels), trained.tokenizer)
     again, loading = type(model).from_pretrained(tmp_path / "out", output_loading_info=True)
@@ -66,7 +68,7 @@ def test_the_objective_gives_the_logits_of_the_class(kind, tmp_path):
 
     model = peers.save(kind, tmp_path / "hf")
     convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
-    trained = run.open_trained(tmp_path / "W")
+    trained = open_trained(tmp_path / "W")
     batch = encoded(trained.tokenizer)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["input_mask"]}
     with torch.no_grad():
@@ -103,7 +105,7 @@ def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
     convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=STRINGS, say=str)
     import transformers
 
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path / "out"), run.open_trained(tmp_path / "W").tokenizer
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path / "out"), open_trained(tmp_path / "W").tokenizer
     one, two = ours.encode(TEXTS)
     cls, sep = ours.cls_id, ours.sep_id
     assert theirs(TEXTS)["input_ids"] == [[cls, *one, sep], [cls, *two, sep]]
@@ -125,8 +127,8 @@ def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
 )
 def test_what_a_config_trains_is_a_class_of_transformers(name, pad_id, kind):
     config = configs.load(f"{tiny.ROOT}/configs/{name}")
-    params = jax.eval_shape(run.build_objective(config, 1000).init, jax.random.key(0))
-    assert huggingface.expressed(run.encoder_config(dict(config.model), 1000), params, pad_id)[1] == kind
+    params = jax.eval_shape(build_objective(config, 1000).init, jax.random.key(0))
+    assert huggingface.expressed(encoder_config(dict(config.model), 1000), params, pad_id)[1] == kind
 
 
 def test_what_came_in_fills_masks(bert, capsys):
@@ -136,7 +138,7 @@ def test_what_came_in_fills_masks(bert, capsys):
 
 def test_what_came_in_is_what_fine_tuning_starts_from(bert):
     config = configs.load(f"{tiny.ROOT}/configs/finetune_glue.py:sst2", [f"init_checkpoint={bert[1]}"])
-    trained = run.open_trained(bert[1])
+    trained = open_trained(bert[1])
     wanted = jax.eval_shape(finetune.build_objective(config, trained).init, jax.random.key(0))
     assert transfer(trained.params, wanted, source=bert[1]).new == ["classifier"]
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bert_jax import convert, run
+from bert_jax import convert
+from bert_jax.build import encoder_config
 from bert_jax.predict.embed import embed
+from bert_jax.trained import open_trained
 from tests.interop import peers
 from tests.paths import DATA, needs_data
 
@@ -39,7 +41,7 @@ def test_random_weights_give_the_vectors_of_transformers(kind, tmp_path):
     peers.save(kind, tmp_path / "hf")
     convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=50, say=str)
     texts = [text[: number % 30] for number, text in enumerate(peers.TEXTS[:60])]
-    rows = [len(ids) for ids in run.open_trained(tmp_path / "W").tokenizer.encode(texts)]
+    rows = [len(ids) for ids in open_trained(tmp_path / "W").tokenizer.encode(texts)]
     assert min(rows) == 0 and max(rows) > 16  # more than one shape
     np.testing.assert_allclose(our_embeddings(tmp_path / "W", texts), their_embeddings(tmp_path / "hf", texts), atol=1e-5, rtol=0)
 
@@ -58,8 +60,8 @@ def minilm(tmp_path_factory):
 
 
 def our_embeddings(workdir: Path, texts: list[str]) -> np.ndarray:
-    trained = run.open_trained(workdir)
-    encoder = run.encoder_config(dict(trained.config.model), trained.tokenizer.size)
+    trained = open_trained(workdir)
+    encoder = encoder_config(dict(trained.config.model), trained.tokenizer.size)
     return embed(encoder, trained.params["encoder"], trained.tokenizer, texts)
 
 

@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from bert_jax import run
 from bert_jax.__main__ import main
 from bert_jax.errors import UserError
 from bert_jax.interop import tf_checkpoint
 from bert_jax.text import wordpiece
+from bert_jax.trained import open_trained
 from tests.interop import released, small
 
 VOCAB_SIZE = len(small.PIECES)
@@ -75,7 +75,7 @@ def release(folder, family: str, **config):
 def test_each_released_tensor_finds_its_place(family, tmp_path):
     values = release(tmp_path / "release", family)
     assert main(["convert", f"--from={tmp_path / 'release'}", f"--workdir={tmp_path / 'W'}", "--num_strings=50"]) == 0
-    trained = run.open_trained(tmp_path / "W")
+    trained = open_trained(tmp_path / "W")
     assert trained.config.model.hidden_act == ("gelu" if family == "electra" else "gelu_new")
     seen = 0
     for name, (path, _) in released.released(family, VOCAB_SIZE).items():
@@ -113,7 +113,7 @@ def test_capitals_in_the_vocabulary_mean_that_case_is_kept(tmp_path):
     pieces = [*small.PIECES[:-6], *"ABCDEF"]
     wordpiece.save_vocab(pieces, tmp_path / "release" / "vocab.txt")
     assert main(["convert", f"--from={tmp_path / 'release'}", f"--workdir={tmp_path / 'W'}", "--num_strings=50"]) == 0
-    assert not run.open_trained(tmp_path / "W").tokenizer.do_lower_case
+    assert not open_trained(tmp_path / "W").tokenizer.do_lower_case
 
 
 def flipped(path, place: int):

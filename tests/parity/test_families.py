@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import run
 from bert_jax.batch import Context
+from bert_jax.build import build_objective
 from bert_jax.interop.names import ALBERT, DISTILBERT, ELECTRA_GENERATOR, MODERNBERT, ROBERTA, from_huggingface, to_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
@@ -126,7 +126,7 @@ def test_published_rows_have_as_many_parameters_as_the_peer(name):
     kind, of_peer, published_millions = PUBLISHED[name]
     config = configs.load(str(tiny.ROOT / "configs" / name), ())
     teacher = configs.load(str(tiny.ROOT / "configs" / "bert.py:base"), ())
-    objective = run.build_objective(config, vocab_size=of_peer["vocab_size"], teacher_model=dict(teacher.model))
+    objective = build_objective(config, vocab_size=of_peer["vocab_size"], teacher_model=dict(teacher.model))
     ours = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0))))
     with torch.device("meta"):
         peer = build(kind, **of_peer, **{size: config.model[size] for size in SIZES})

@@ -16,6 +16,7 @@ import pytest
 from bert_jax import run
 from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
+from bert_jax.trained import open_trained
 from tests import tiny
 from tests.parallel.test_hosts import free_port
 
@@ -48,7 +49,7 @@ def start(corpus, workdir, devices: int, **variables: str) -> subprocess.Popen:
 
 
 def assert_same_run(workdir, reference):
-    ours, theirs = run.open_trained(workdir), run.open_trained(reference)
+    ours, theirs = open_trained(workdir), open_trained(reference)
     for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params)):
         # the true gradient of key biases is zero: they hold what Adam makes of rounding, 1e-7 and less
         assert np.linalg.norm(a - b) <= 1e-5 * max(np.linalg.norm(b), 1e-2)

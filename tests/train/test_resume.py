@@ -21,6 +21,7 @@ from bert_jax.data.loader import Loader
 from bert_jax.errors import UserError
 from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
+from bert_jax.trained import open_trained
 from tests import tiny
 
 CLOCK = ("tokens_per_second", "data_wait_fraction")
@@ -157,7 +158,7 @@ def test_fewer_steps_than_are_done_are_refused(corpus, unbroken, tmp_path):
 
 
 def test_what_the_checkpoint_says_is_what_it_holds(unbroken):
-    trained = run.open_trained(unbroken)
+    trained = open_trained(unbroken)
     _, recorded = result_of(unbroken)
     found = {name.replace("['", ".params['", 1): value for name, value in checksums(trained.params).items()}
     assert trained.step == 12 and found.items() <= recorded.items()
@@ -191,7 +192,7 @@ def test_a_disk_that_fills_up_during_training_keeps_the_last_checkpoint(corpus, 
         assert main(command) == 2
         shown = capsys.readouterr().err
         assert "No space left" in shown and "Traceback" not in shown
-        kept = run.open_trained(disk / "W").step
+        kept = open_trained(disk / "W").step
         assert kept >= 1
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)

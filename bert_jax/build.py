@@ -1,0 +1,137 @@
+"""What a config names, made: model, objective, optimiser, layout and rows."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+
+import jax
+
+from bert_jax.data import loader
+from bert_jax.data.masking import MaskRule
+from bert_jax.errors import UserError
+from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives import classify, contrastive, distill, electra, encoder_alone, pretrain, spanbert
+from bert_jax.optim.optimizers import make_optimizer
+from bert_jax.optim.schedules import make_schedule
+from bert_jax.parallel.layout import Layout, make_layout
+
+OBJECTIVES = {  # objective.name -> encoder and the other settings of the section as its arguments
+    "bert": pretrain.bert,
+    "electra": electra.electra,
+    "simcse": contrastive.simcse,
+    "spanbert": spanbert.spanbert,
+    "distill": distill.distill,
+    "classify": classify.classify,
+    "encoder": encoder_alone.encoder_alone,
+}
+
+
+def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
+    """From the model section of a config; dtype "auto" is float32 on CPUs and bfloat16 on accelerators."""
+    by_machine = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    dtype = by_machine if options["dtype"] == "auto" else options["dtype"]
+    return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype})
+
+
+def build_objective(config, vocab_size: int, teacher_model: dict | None = None):
+    """
+    Args:
+        teacher_model: the section model of the teacher's config, where config.objective.teacher names one.
+    """
+    settings = dict(config.objective)
+    if "teacher" in settings:
+        settings["teacher"] = encoder_config(teacher_model, vocab_size)
+    return named_objective(OBJECTIVES, settings, encoder_config(dict(config.model), vocab_size))
+
+
+def named_objective(table: dict[str, Callable], section, encoder: EncoderConfig):
+    """Raises UserError when the section objective of a config names none of the table, or has other settings than it."""
+    settings = dict(section)
+    name = settings.pop("name")
+    if name not in table:
+        raise UserError("objective.name is unknown", got=name, expected=" or ".join(table))
+    _, *known = inspect.signature(table[name]).parameters
+    if set(settings) != set(known):
+        raise UserError(
+            f"the section objective does not fit objective.name={name}",
+            got=", ".join(sorted(settings)) or "nothing more",
+            expected=", ".join(known) or "nothing more",
+            fix="start from a config file with this objective, and change its settings",
+        )
+    return table[name](encoder, **settings)
+
+
+def build_optimizer(config):
+    """(optimiser, schedule). What the section optim holds beyond the arguments of make_optimizer is the schedule's."""
+    options = dict(**config.optim)
+    update = {
+        key: options.pop(key) for key in ("name", "weight_decay", "b1", "b2", "eps", "clip", "layer_decay") if key in options
+    }
+    schedule = make_schedule(options.pop("schedule", "bert"), num_train_steps=config.train.num_train_steps, **options)
+    return make_optimizer(schedule, **update), schedule
+
+
+def build_layout(config, objective, optimizer, rows: loader.LoaderConfig) -> Layout:
+    return make_layout(
+        config.parallel.mode,
+        objective,
+        optimizer,
+        seed=config.seed,
+        batch_size=rows.phases[0].batch_size,
+        later_batch_sizes=[phase.batch_size for phase in rows.phases[1:]],
+        fsdp=config.parallel.fsdp,
+        tensor=config.parallel.tensor,
+        accumulate=config.train.accumulate,
+    )
+
+
+def loader_config(config) -> loader.LoaderConfig:
+    """Raises UserError when a setting is out of range, or does not go with the model or the objective."""
+    data = config.data
+    if data.num_eval_rows < 1:
+        raise UserError("data.num_eval_rows is out of range", got=data.num_eval_rows, expected="at least 1")
+    phases = _phases(config)
+    longest = max(phase.max_seq_length for phase in phases)
+    positions = encoder_config(dict(config.model), vocab_size=1).longest_row
+    if longest > positions:
+        raise UserError(
+            "data.max_seq_length is longer than the positions of the encoder",
+            got=f"{longest}, with model.max_position_embeddings={config.model.max_position_embeddings}",
+            expected=f"at most {positions}, in data.later_phases too",
+        )
+    rows = loader.LoaderConfig(
+        phases=phases,
+        short_seq_prob=data.short_seq_prob,
+        dupe_factor=data.dupe_factor,
+        seed=config.seed,
+        rows=data.rows,
+        max_examples_per_row=data.max_examples_per_row,
+        masks=data.masks,
+        mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
+        num_loader_threads=data.num_loader_threads,
+    )
+    if dict(config.objective).get("next_sentence", False) and not rows.in_pairs:
+        raise UserError(
+            "objective.next_sentence needs rows in pairs",
+            got=f"data.rows={data.rows}",
+            expected="data.rows=pairs or sop",
+            fix="give objective.next_sentence=False, or rows in pairs",
+        )
+    return rows
+
+
+def _phases(config) -> tuple[loader.Phase, ...]:
+    data = config.data
+    phases = [loader.Phase(0, data.max_seq_length, data.max_predictions_per_seq, config.train.train_batch_size)]
+    for later in data.later_phases:
+        try:
+            begins, length, predictions, batch_size = later
+        except (TypeError, ValueError):
+            raise UserError(
+                "data.later_phases is not a sequence of phases",
+                got=later,
+                expected="four numbers each: share of the steps before it, length, predictions, rows of a batch",
+                fix="give for instance --config.data.later_phases='((0.9, 512, 77, 256),)'",
+            ) from None
+        phases.append(loader.Phase(round(begins * config.train.num_train_steps), length, predictions, batch_size))
+    return tuple(phases)

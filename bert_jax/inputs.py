@@ -1,0 +1,136 @@
+"""The vocabulary and the token store of a run: made where they are missing, and opened."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bert_jax import workdir as workdirs
+from bert_jax.build import loader_config
+from bert_jax.data import loader, prepare, sources, store
+from bert_jax.data.report import Progress, Report
+from bert_jax.errors import UserError
+from bert_jax.text import kinds
+from bert_jax.text.tokenizer import Tokenizer
+
+
+def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[Tokenizer, store.Store]:
+    """Makes vocabulary and store where the config names none, and opens them."""
+    if not (config.text.vocab_file or config.init_checkpoint):
+        learn_vocabulary(config, workdir, say=say)
+    if not config.data.store:
+        prepare_store(config, workdir, say=say)
+    tokenizer = open_vocabulary(config, workdir)
+    return tokenizer, open_store(config, workdir, tokenizer)
+
+
+def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
+    """Learns the vocabulary from the text and writes it, unless the file is there.
+
+    Raises:
+        UserError: it is there, learned in this workdir, for another size.
+    """
+    path = vocabulary_path(config, workdir)
+    if not path.exists():
+        workdirs.make_folder(path.parent)
+        doing = f"learning {config.text.vocab_size:,} pieces"
+        say(f"{doing} ...")
+        data, report = config.data, Report(config.data.on_bad_input)
+        documents = sources.documents(data.input_file, data.input_format, report, Progress(doing, say))
+        sentences = (sentence for document in documents for sentence in document)
+        size, lower = config.text.vocab_size, config.text.do_lower_case
+        learned = kinds.learn_vocabulary(config.text.kind, sentences, path, vocab_size=size, do_lower_case=lower)
+        say(f"vocabulary of {learned.pieces:,} pieces from {report.describe()}")
+    elif not config.text.vocab_file and (learned := kinds.read_report(path)) and learned.pieces_asked != config.text.vocab_size:
+        raise UserError(
+            f"the vocabulary {path} was learned with another text.vocab_size",
+            got=config.text.vocab_size,
+            expected=learned.pieces_asked,
+            fix="ask for that size, or take another --workdir",
+        )
+    return path
+
+
+def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
+    """Tokenises the text into the store, unless it is there."""
+    folder = store_path(config, workdir)
+    data, num_workers = config.data, worker_count(config)
+    if not folder.exists():
+        tokenizer = open_vocabulary(config, workdir)
+        workdirs.make_folder(folder.parent)
+        say(f"tokenising with {num_workers} processes ...")
+        report = prepare.prepare(
+            lambda report: sources.read_units(data.input_file, data.input_format, report),
+            tokenizer,
+            folder,
+            held_out_fraction=data.held_out_fraction,
+            source=source_name(config),
+            segmenter=data.segmenter,
+            on_bad_input=data.on_bad_input,
+            num_workers=num_workers,
+            progress=Progress("tokenising", say),
+        )
+        say(f"tokenised {report.describe()}")
+    return folder
+
+
+def worker_count(config) -> int:
+    """data.num_workers, or all the cores that this process may use."""
+    if config.data.num_workers < 0:
+        raise UserError("data.num_workers is out of range", got=config.data.num_workers, expected="0 (all cores) or more")
+    return config.data.num_workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count()))
+
+
+def vocabulary_path(config, workdir: Path) -> Path:
+    """The one that the config names, or that of the run to start from, or one of this workdir's own."""
+    start = getattr(config, "init_checkpoint", "")  # a model from elsewhere has no such key
+    if start and not config.text.vocab_file:
+        return vocabulary_path(workdirs.read_pretraining_config(Path(start)), Path(start))
+    return Path(config.text.vocab_file or Path(workdir) / kinds.kind_of(config.text.kind).file_name)
+
+
+def store_path(config, workdir: Path) -> Path:
+    return Path(config.data.store or Path(workdir) / "store")
+
+
+def source_name(config) -> str:
+    return f"{config.data.input_file or sources.PACKAGES} ({config.data.input_format})"
+
+
+def open_vocabulary(config, workdir: Path) -> Tokenizer:
+    return kinds.load(config.text.kind, vocabulary_path(config, workdir), config.text.do_lower_case)
+
+
+def open_store(config, workdir: Path, tokenizer) -> store.Store:
+    """Raises UserError when the store is absent, damaged, or made with another vocabulary or from other text."""
+    folder = store_path(config, workdir)
+    opened = store.open_store(folder, tokenizer)
+    source, segmenter = opened.manifest["source"]["description"], opened.manifest["segmenter"]
+    held_out = opened.manifest["held_out_fraction"]
+    if held_out != config.data.held_out_fraction:
+        raise UserError(
+            f"the token store {folder} holds out another share of the documents",
+            got=f"data.held_out_fraction={config.data.held_out_fraction}",
+            expected=held_out,
+            fix="give the same data.held_out_fraction, or another data.store or --workdir",
+        )
+    if segmenter != config.data.segmenter:
+        raise UserError(
+            f"the token store {folder} was made with another segmenter",
+            got=f"data.segmenter={config.data.segmenter!r}",
+            expected=repr(segmenter),
+            fix="give the same data.segmenter, or another data.store or --workdir",
+        )
+    if source != source_name(config):
+        raise UserError(
+            f"the token store {folder} was made from other text",
+            got=source_name(config),
+            expected=source,
+            fix="give the same data.input_file and data.input_format, or another data.store or --workdir",
+        )
+    return opened
+
+
+def open_batches(config, workdir: Path) -> tuple[loader.Loader, Tokenizer]:
+    """The training batches and the tokenizer, with vocabulary and store made where they are missing."""
+    tokenizer, text = open_data(config, workdir)
+    return loader.Loader(text.train, tokenizer, loader_config(config), Path(workdir) / "plans"), tokenizer
