@@ -11,7 +11,7 @@ from bert_jax.objectives.pretrain import bert
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import empty_window, init_state, window_means
-from experiments.benchmarks.train_step import MASKED_LM_INPUTS, torch_inputs
+from experiments.benchmarks.families import SEGMENTS, torch_inputs
 
 SIZES = (
     "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_position_embeddings initializer_range "
@@ -71,7 +71,7 @@ def _torch(model, optim, schedule: Callable, batches: list) -> list[float]:
         for group in optimizer.param_groups:
             group["lr"] = float(schedule(step))
         optimizer.zero_grad(set_to_none=True)
-        loss = model(**torch_inputs(batch, MASKED_LM_INPUTS)).loss
+        loss = model(**torch_inputs(batch, SEGMENTS)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip)
         optimizer.step()

@@ -1,7 +1,7 @@
-"""The training step against Hugging Face's BertForPreTraining in torch, side by side on the same work.
+"""The training step against Hugging Face's classes in torch, side by side on the same work.
 
     python -m experiments.benchmarks.train_step 4x256
-    python -m experiments.benchmarks.train_step 12x768 --huge_pages
+    python -m experiments.benchmarks.train_step albert_base --huge_pages
 
 The same weights, batches, dropout, optimiser (Adam with decoupled decay, gradient clipping) and threads for all. First the
 losses without dropout are compared: a race between different work is void. Then each contender, a process of its own, trains a
@@ -22,10 +22,9 @@ import numpy as np
 
 from bert_jax.command import exit_code
 from experiments.benchmarks import measure
+from experiments.benchmarks.families import CASES, FAMILIES, Case, make_batch
 
-# Layers x width -> rows of the batch, steps of a turn.
-CASES = {"4x256": (4, 256, 32, 8), "12x768": (12, 768, 16, 2)}
-LENGTH, PREDICTIONS, VOCABULARY, DROPOUT, RATE, DECAY = 128, 20, 30522, 0.1, 1e-4, 0.01
+RATE, DECAY = 1e-4, 0.01
 CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
     "ours float32": ("jax", "float32"),
     "ours bfloat16 operands": ("jax", "bfloat16"),
@@ -33,109 +32,62 @@ CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
     "torch bfloat16 autocast": ("torch", "bfloat16"),
 }
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-MASKED_LM_INPUTS = {"input_ids": "input_ids", "attention_mask": "input_mask", "token_type_ids": "segment_ids"}
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-3}  # of the loss, relative
 
 
-def sizes(case: str) -> dict:
-    layers, width, _, _ = CASES[case]
-    return {
-        "num_hidden_layers": layers,
-        "hidden_size": width,
-        "num_attention_heads": width // 64,
-        "intermediate_size": 4 * width,
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 512,
-        "hidden_dropout_prob": DROPOUT,
-        "attention_probs_dropout_prob": DROPOUT,
-    }
-
-
-def make_batch(rows: int, seed: int) -> dict[str, np.ndarray]:
-    """Full rows of random pieces: the step takes the same time whatever they are."""
-    draw = np.random.default_rng(seed)
-    positions = np.sort(np.argsort(draw.random((rows, LENGTH)), axis=1)[:, :PREDICTIONS], axis=1)
-    return {
-        "input_ids": draw.integers(5, VOCABULARY, (rows, LENGTH), dtype=np.int32),
-        "input_mask": np.ones((rows, LENGTH), np.int32),
-        "segment_ids": np.repeat(np.arange(LENGTH)[None] >= LENGTH // 2, rows, axis=0).astype(np.int32),
-        "masked_lm_positions": positions.astype(np.int32),
-        "masked_lm_ids": draw.integers(5, VOCABULARY, (rows, PREDICTIONS), dtype=np.int32),
-        "masked_lm_weights": np.ones((rows, PREDICTIONS), np.float32),
-        "next_sentence_labels": draw.integers(0, 2, rows, dtype=np.int32),
-        "next_sentence_weights": np.ones(rows, np.float32),
-    }
-
-
-def torch_model(case: str):
+def torch_model(case: Case):
     import torch
-    import transformers
 
     torch.manual_seed(0)
-    return transformers.BertForPreTraining(transformers.BertConfig(attn_implementation="sdpa", **sizes(case)))
+    return FAMILIES[case.family].torch_model(case.sizes)
 
 
-def torch_inputs(batch: dict[str, np.ndarray], names: dict[str, str]) -> dict:
-    """Tensors for a model of Hugging Face: `names` (theirs -> ours), and the labels of the masked places."""
-    import torch
-
-    labels = np.full(batch["input_ids"].shape, -100)
-    rows, slots = np.nonzero(batch["masked_lm_weights"])
-    labels[rows, batch["masked_lm_positions"][rows, slots]] = batch["masked_lm_ids"][rows, slots]
-    inputs = {theirs: torch.from_numpy(batch[ours].astype(np.int64)) for theirs, ours in names.items()}
-    return inputs | {"labels": torch.from_numpy(labels)}
-
-
-def torch_contender(case: str, dtype: str, weights: Path):
+def torch_contender(case: Case, dtype: str, weights: Path):
     """(loss without dropout, function that trains so many steps)."""
     import torch
 
-    model = torch_model(case)
-    rows = CASES[case][2]
+    model, family = torch_model(case), FAMILIES[case.family]
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY, eps=1e-6, fused=True)
 
-    def loss_of(batch):
+    def losses_of(batch):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            return model(**torch_inputs(batch, MASKED_LM_INPUTS | {"next_sentence_label": "next_sentence_labels"})).loss
+            return family.torch_loss(model, batch)
 
     def train(steps: int) -> None:
         model.train()
         for step in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            loss_of(make_batch(rows, step)).backward()
+            losses_of(make_batch(case, step))[0].backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
 
     model.eval()
     with torch.no_grad():
-        return float(loss_of(make_batch(rows, 0))), train
+        return float(losses_of(make_batch(case, 0))[1]), train
 
 
-def our_contender(case: str, dtype: str, weights: Path):
+def our_contender(case: Case, dtype: str, weights: Path):
     """(loss without dropout, function that trains so many steps)."""
     import jax
 
-    from bert_jax.interop.names import from_huggingface
-    from bert_jax.models.encoder import EncoderConfig
-    from bert_jax.objectives.pretrain import bert
     from bert_jax.optim.optimizers import make_optimizer
     from bert_jax.parallel.layout import make_layout
     from bert_jax.parallel.step import init_state
     from bert_jax.train.evaluate import evaluate
 
-    rows = CASES[case][2]
-    objective = bert(EncoderConfig(**sizes(case), matmul_dtype=dtype))
+    family = FAMILIES[case.family]
+    objective = family.objective(case.sizes, dtype)
     optimizer = make_optimizer(lambda step: RATE, name="adamw", weight_decay=DECAY, eps=1e-6, clip=1.0)
-    layout = make_layout("jit", objective, optimizer, seed=0, batch_size=rows)
+    layout = make_layout("jit", objective, optimizer, seed=0, batch_size=case.rows)
     state = init_state(objective, optimizer, 0)
     with np.load(weights, allow_pickle=False) as tensors:
-        state = layout.place_state(state._replace(params=from_huggingface(tensors, state.params)))
-    first = evaluate(objective, layout, state.params, [make_batch(rows, 0)])["loss"]
+        state = layout.place_state(state._replace(params=family.params(tensors, state.params)))
+    first = evaluate(objective, layout, state.params, [make_batch(case, 0)])[family.compared]
 
     def train(steps: int) -> None:
         nonlocal state
         for step in range(steps):
-            state = layout.train_step(state, layout.place_batch(make_batch(rows, step)))
+            state = layout.train_step(state, layout.place_batch(make_batch(case, step)))
         jax.block_until_ready(state)
 
     return first, train
@@ -147,7 +99,7 @@ FRAMEWORKS = {"jax": our_contender, "torch": torch_contender}
 def serve(case: str, contender: str, weights: Path) -> None:
     """The process of one contender: says its first loss, then trains as often as it is asked to on standard input."""
     framework, dtype = CONTENDERS[contender]
-    first, train = FRAMEWORKS[framework](case, dtype, weights)
+    first, train = FRAMEWORKS[framework](CASES[case], dtype, weights)
     train(1)  # compiles; and torch allocates
     print(json.dumps({"loss": first}), flush=True)
     for line in sys.stdin:
@@ -188,25 +140,27 @@ class Process:
 
 def race(case: str, rounds: int, huge_pages: bool) -> dict:
     """Tokens per second of each contender, our ratios to torch and the peak memory of each process."""
-    _, _, rows, steps = CASES[case]
+    work = CASES[case]
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.npz"
-        np.savez(weights, **{name: tensor.detach().numpy() for name, tensor in torch_model(case).named_parameters()})
+        np.savez(weights, **{name: tensor.detach().numpy() for name, tensor in torch_model(work).named_parameters()})
         processes = {name: Process(case, name, weights, huge_pages) for name in CONTENDERS}
         reference = processes["torch float32"].loss
         for name, process in processes.items():
             tolerance = TOLERANCE[CONTENDERS[name][1]]
             if abs(process.loss - reference) > tolerance * reference:
                 raise RuntimeError(f"{name} computes another loss, {process.loss} instead of {reference}: no race")
-        seconds = measure.interleaved({name: lambda p=process: p.seconds(steps) for name, process in processes.items()}, rounds)
+        seconds = measure.interleaved(
+            {name: lambda p=process: p.seconds(work.steps) for name, process in processes.items()}, rounds
+        )
         for process in processes.values():
             process.close()
-    speeds = {name: [rows * LENGTH * steps / value for value in values] for name, values in seconds.items()}
+    speeds = {name: [work.rows * work.length * work.steps / value for value in values] for name, values in seconds.items()}
     summaries = {name: measure.summarise(values) for name, values in speeds.items()}
     best_torch = max(("torch float32", "torch bfloat16 autocast"), key=lambda name: summaries[name].median)
     best_ours = max(("ours float32", "ours bfloat16 operands"), key=lambda name: summaries[name].median)
     return {
-        "case": f"{case}, {rows} rows of {LENGTH} tokens, {PREDICTIONS} predictions, dropout {DROPOUT}",
+        "case": work._asdict(),
         "environment": HUGE_PAGES if huge_pages else {},
         "tokens_per_second": {name: round(summary.median) for name, summary in summaries.items()},
         "spread": {name: round(summary.spread, 3) for name, summary in summaries.items()},

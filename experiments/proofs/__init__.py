@@ -1,0 +1,1 @@
+"""The heavy proofs: each takes an empty folder to work in and gives its figures."""
