@@ -16,7 +16,7 @@ pretrain: $(VENV)/installed
 	$(BIN)/python -m bert_jax train --config=configs/quickstart.py --workdir=$(WORKDIR)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
     python -m experiments reproduce bert/table5 --scale=smoke
     python -m experiments reproduce --help
+    python -m experiments sizes
 
 experiments/README.md says what there is.
 """
@@ -9,9 +10,12 @@ experiments/README.md says what there is.
 import sys
 
 from bert_jax.command import run_verb
-from experiments import reproduce
+from experiments import reproduce, sizes
 
-VERBS = {"reproduce": (reproduce.main, "run what is missing of a table, then print it")}
+VERBS = {
+    "reproduce": (reproduce.main, "run what is missing of a table, then print it"),
+    "sizes": (sizes.main, "parameters of our configs beside the published numbers"),
+}
 
 
 def main(arguments: list[str]) -> int:

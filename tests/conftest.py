@@ -10,9 +10,10 @@ import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
-compiled = tempfile.mkdtemp(prefix="bert_jax_compiled_")
-atexit.register(shutil.rmtree, compiled, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share the folder of the process that starts them
+    compiled = tempfile.mkdtemp(prefix="bert_jax_compiled_")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax  # noqa: E402

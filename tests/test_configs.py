@@ -65,10 +65,17 @@ ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", 
 ONE_STEP += ["electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
 
 
-@pytest.mark.parametrize("name", ONE_STEP)
-def test_one_step_is_trained_and_every_key_read(name, tmp_path):
+MODES = {
+    "data": {},
+    "fsdp_tensor": {"parallel.fsdp": 2, "parallel.tensor": 2},
+    "pmap": {"parallel.mode": "pmap"},
+}
+
+
+def small(name: str, folder: Path) -> dict:
+    """Overrides under which a config trains one step on eight devices within seconds."""
     config = load(name)
-    small = {
+    found = {
         key: value
         for key, value in tiny.OVERRIDES.items()
         if key not in ("model.num_attention_heads", "model.hidden_size", "train.num_train_steps", "train.train_batch_size")
@@ -77,17 +84,24 @@ def test_one_step_is_trained_and_every_key_read(name, tmp_path):
         "model.max_position_embeddings": 24 + config.model.get("position_offset", 0),
         "train.num_train_steps": 1,
         "train.train_batch_size": 8,
-        "data.input_file": tiny.write_corpus(tmp_path / "text.txt"),
+        "data.input_file": tiny.write_corpus(folder / "text.txt"),
     }
     if config.data.input_format == "histories":
-        small["data.input_file"] = tmp_path / "histories.txt"
-        small["data.input_file"].write_text("".join(f"{n % 7} {n % 5} {n % 3} {n % 11} {n % 2}\n" for n in range(60)))
+        found["data.input_file"] = folder / "histories.txt"
+        found["data.input_file"].write_text("".join(f"{n % 7} {n % 5} {n % 3} {n % 11} {n % 2}\n" for n in range(60)))
     if config.text.kind == "bytelevel":
-        small["text.vocab_size"] = 300  # bytes alone are 256
+        found["text.vocab_size"] = 300  # bytes alone are 256
     if "teacher" in config.objective:
-        assert run.train(load("distill.py:tiny-teacher", *overrides(small)), tmp_path / "T", quiet=True)
-        small["objective.teacher"] = tmp_path / "T"  # from the same text the same vocabulary is learned
-    recorder = configs.Recorder(load(name, *overrides(small)))
+        if not (folder / "T").exists():
+            assert run.train(load("distill.py:tiny-teacher", *overrides(found)), folder / "T", quiet=True)
+        found["objective.teacher"] = folder / "T"  # from the same text the same vocabulary is learned
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_one_step_is_trained_in_every_mode_and_every_key_read(name, mode, tmp_path):
+    recorder = configs.Recorder(load(name, *overrides(small(name, tmp_path) | MODES[mode])))
     assert run.train(recorder, tmp_path / "W", quiet=True)
     assert workdirs.finished(tmp_path / "W")["step"] == 1
     assert recorder.never_read() == []

@@ -4,13 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax import config as configs
 from bert_jax.batch import Context
-from bert_jax.build import build_objective
 from bert_jax.interop.names import ALBERT, DISTILBERT, ELECTRA_GENERATOR, MODERNBERT, ROBERTA, from_huggingface, to_huggingface
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.pretrain import bert
-from tests import tiny
+from experiments import sizes
 from tests.parity import case, theirs
 
 FAMILIES = {  # their class -> (names, what our encoder has beside the sizes, what their config has, number of [PAD])
@@ -43,18 +41,9 @@ FAMILIES = {  # their class -> (names, what our encoder has beside the sizes, wh
         0,
     ),
 }
-PUBLISHED = {  # config -> (their class, their options, millions of parameters in the paper or its code)
-    "roberta.py:base": ("RobertaForMaskedLM", {"vocab_size": 50265, "type_vocab_size": 1}, 125),
-    "roberta.py:large": ("RobertaForMaskedLM", {"vocab_size": 50265, "type_vocab_size": 1}, 355),
-    "albert.py:base": ("AlbertForPreTraining", {"vocab_size": 30000}, 12),
-    "albert.py:large": ("AlbertForPreTraining", {"vocab_size": 30000}, 18),
-    "albert.py:xlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 60),
-    "albert.py:xxlarge": ("AlbertForPreTraining", {"vocab_size": 30000}, 235),
-    "distill.py:distilbert": ("DistilBertForMaskedLM", {"vocab_size": 30522, "hidden_dim": 3072}, 66),
-    "modern.py:base": ("ModernBertForMaskedLM", {"vocab_size": 50368}, 149),
-    "modern.py:large": ("ModernBertForMaskedLM", {"vocab_size": 50368}, 395),
-}
-SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+SIZES = (
+    "num_hidden_layers hidden_size num_attention_heads intermediate_size max_position_embeddings embedding_size type_vocab_size"
+).split()
 
 
 def build(kind: str, **options):
@@ -120,16 +109,18 @@ def test_logits_loss_and_gradients_equal_the_peers(kind):
         assert np.linalg.norm(mine - peers) <= 1e-4 * max(np.linalg.norm(peers), 1e-3 * whole), path
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_rows_have_as_many_parameters_as_the_peer(name):
+@pytest.mark.parametrize("size", sizes.SIZES, ids=lambda size: size.row)
+def test_published_rows_have_as_many_parameters_as_the_peer(size):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
-    kind, of_peer, published_millions = PUBLISHED[name]
-    config = configs.load(str(tiny.ROOT / "configs" / name), ())
-    teacher = configs.load(str(tiny.ROOT / "configs" / "bert.py:base"), ())
-    objective = build_objective(config, vocab_size=of_peer["vocab_size"], teacher_model=dict(teacher.model))
-    ours = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0))))
+    model = sizes.load(size.row).model
+    given = {name: model[name] for name in SIZES if name in model}
+    if size.peer.startswith("Distil"):
+        given["hidden_dim"] = given.pop("intermediate_size")
     with torch.device("meta"):
-        peer = build(kind, **of_peer, **{size: config.model[size] for size in SIZES})
+        peer = build(size.peer, vocab_size=size.vocab_size, **given)
+    if size.peer == "BertModel":
+        peer.pooler = None  # our students have none
     peer.tie_weights()
+    ours = sizes.parameters(size)
     assert ours == sum(parameter.numel() for parameter in peer.parameters())
-    assert ours / 1e6 == pytest.approx(published_millions, rel=0.06)
+    assert ours / 1e6 == pytest.approx(size.millions, rel=0.06)
