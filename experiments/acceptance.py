@@ -28,6 +28,7 @@ PROOFS = {
     "distilled_student": students.distilled_student,
     "tokenisers": others.tokenisers,
     "minilm": others.minilm,
+    "every_mode": others.every_mode,
 }
 
 

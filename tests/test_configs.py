@@ -98,8 +98,13 @@ def small(name: str, folder: Path) -> dict:
     return found
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ONE_STEP)
+def in_every_mode() -> list:
+    """All pairs; each config runs here in one of the modes, and in the others as a heavy proof."""
+    pairs = [(name, mode, place % len(MODES) == turn) for place, name in enumerate(ONE_STEP) for turn, mode in enumerate(MODES)]
+    return [pytest.param(name, mode, marks=() if light else pytest.mark.acceptance) for name, mode, light in pairs]
+
+
+@pytest.mark.parametrize(("name", "mode"), in_every_mode())
 def test_one_step_is_trained_in_every_mode_and_every_key_read(name, mode, tmp_path):
     recorder = configs.Recorder(load(name, *overrides(small(name, tmp_path) | MODES[mode])))
     assert run.train(recorder, tmp_path / "W", quiet=True)

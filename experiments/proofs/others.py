@@ -1,4 +1,4 @@
-"""Beside what others wrote, in tests marked as heavy."""
+"""What tests marked as heavy show."""
 
 import re
 import sys
@@ -25,3 +25,12 @@ def minilm(scratch: Path) -> dict:
         "spearman": ours,
         "spearman_in_torch": torch,
     }
+
+
+def every_mode(scratch: Path) -> dict:
+    """One step of every config in every parallel mode, on eight virtual devices."""
+    seconds, output = timed(
+        [sys.executable, "-m", "pytest", "-m", "acceptance or not acceptance", "tests/test_configs.py", "-k", "one_step"]
+    )
+    passed, *others = re.search(r"^(\d+) passed(, .*)? in", output, re.M).groups()
+    return {"seconds": seconds, "passed": int(passed), "others": [other for other in others if other]}
