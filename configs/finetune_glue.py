@@ -34,6 +34,9 @@ def get_config(arg=None):
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
 
+    config.objective = ConfigDict()
+    config.objective.name = "classify"
+
     config.optim = ConfigDict()
     config.optim.learning_rate = 5e-5
     config.optim.warmup_proportion = 0.1

@@ -95,7 +95,7 @@ def test_without_its_teacher_it_still_predicts_and_is_fine_tuned(student, data, 
     assert main(["predict", f"--workdir={alone}", "--text=the cat [MASK] a fish."]) == 0
     assert "the cat [MASK] a fish." in capsys.readouterr().out
     assert main(["evaluate", f"--workdir={alone}"]) == 2
-    assert "there is no pretrained model here" in capsys.readouterr().err
+    assert "there is no trained model here" in capsys.readouterr().err
     said = []
     assert finetune.finetune(load(alone, data), tmp_path / "F", quiet=True, say=said.append)["step"] == 2
     assert any("drawn from the seed: classifier, encoder/pooler" in line for line in said)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import convert, finetune, run
+from bert_jax import convert, finetune, jobs, run
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
-from bert_jax.build import build_optimizer
+from bert_jax.build import build_optimizer, encoder_config, named_objective
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from bert_jax.parallel.step import init_state
@@ -79,7 +79,7 @@ def goes_out_and_comes_back(workdir, out, back):
     card = (out / "README.md").read_text()
     assert "| training steps | 2 |" in card and "equal bit for bit" in card
     convert.bring_in(out, back, num_strings=100, say=str)
-    ours, theirs = finetune.open_finetuned(workdir), open_trained(back)
+    ours, theirs = open_trained(workdir), open_trained(back)
     assert ours.step == 2 and ours.params.keys() == {"encoder", "classifier"}
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 
@@ -90,9 +90,14 @@ def test_a_pretraining_run_goes_out(pretrained, tmp_path):
     assert (found["architectures"], found["hidden_size"]) == (["BertForPreTraining"], 16)
 
 
+def objective_of(config, trained):
+    task, model = jobs.TASKS[config.task], trained.config.model.to_dict() | {"pooler": True}
+    return named_objective(task.objectives, config.objective, encoder_config(model, trained.tokenizer.size))
+
+
 def test_training_starts_from_the_pretrained_encoder_and_a_fresh_classifier(pretrained, data):
     trained = open_trained(pretrained)
-    objective = finetune.build_objective(load(pretrained, data), trained)
+    objective = objective_of(load(pretrained, data), trained)
     optimizer, _ = build_optimizer(configs.load(str(tiny.ROOT / "configs" / "quickstart.py")))
     state = init_state(objective, optimizer, 3, {"encoder": trained.params["encoder"]})
     for ours, theirs in zip(jax.tree.leaves(state.params["encoder"]), jax.tree.leaves(trained.params["encoder"]), strict=True):
@@ -120,7 +125,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(pretrained, data, tm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "predict_classes", broken)
+        patch.setattr(jobs, "predict_classes", broken)
         with pytest.raises(KeyboardInterrupt):
             finetune.finetune(load(pretrained, data), tmp_path / "W", quiet=True)
     assert workdirs.finished(tmp_path / "W") is None
@@ -139,7 +144,7 @@ def test_another_config_in_the_workdir_is_refused(pretrained, data, tmp_path):
     ("changes", "message"),
     [
         ({"init_checkpoint": ""}, "init_checkpoint is empty"),
-        ({"init_checkpoint": "/nowhere"}, "no pretrained model here"),
+        ({"init_checkpoint": "/nowhere"}, "no trained model here"),
         ({"data.folder": "/nowhere"}, "data of the task is absent"),
         ({"data.folder": ""}, "BERT_JAX_DATA"),
     ],
@@ -153,8 +158,8 @@ def test_mistakes_end_in_one_message(pretrained, data, tmp_path, monkeypatch, ca
 
 
 def test_the_capped_examples_are_drawn_by_the_seed(pretrained, data):
-    drawn = [finetune.read_examples(load(pretrained, data, data__max_train_examples=10, seed=seed))[0] for seed in (0, 0, 1)]
-    everything = finetune.read_examples(load(pretrained, data, data__max_train_examples=0))[0]
+    drawn = [jobs.read_examples(load(pretrained, data, data__max_train_examples=10, seed=seed))[0] for seed in (0, 0, 1)]
+    everything = jobs.read_examples(load(pretrained, data, data__max_train_examples=0))[0]
     assert len(everything) == 24 and len(drawn[0]) == 10
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(example in everything for example in drawn[0])

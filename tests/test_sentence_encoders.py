@@ -99,7 +99,7 @@ SHAPE = r"(?s)encoder/layers/intermediate/bias of .* has another shape.*\[1, 24\
     ("changes", "message"),
     [
         ({"model__intermediate_size": 32}, SHAPE),
-        ({"init_checkpoint": "/nowhere"}, "no pretrained model here"),
+        ({"init_checkpoint": "/nowhere"}, "no trained model here"),
         ({"train__accumulate": 2}, "compares all rows of a batch"),
         ({"data__max_examples_per_row": 2}, "one sentence a row"),
     ],
