@@ -15,6 +15,7 @@ from bert_jax.errors import UserError
 from bert_jax.metrics.classification import accuracy
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.classify import classify
+from bert_jax.objectives.distill import distill_classes
 from bert_jax.objectives.objective import Objective
 from bert_jax.predict.embed import embed, embed_by
 from bert_jax.tasks import glue, sentences
@@ -54,11 +55,16 @@ class Task(NamedTuple):
 
 
 def classification(config, encoder: EncoderConfig, objective: Objective, tokenizer: Tokenizer) -> Job:
-    """A task of GLUE: a class for a sentence or a pair, scored beside always guessing the commonest class of the training set."""
+    """A task of GLUE: a class for a sentence or a pair, scored beside always guessing the commonest class of the training set.
+
+    A student that learned from its teacher's layers alone gives no classes, and has no score.
+    """
     length = config.data.max_seq_length
     train, dev = (data.encode(examples, tokenizer, length) for examples in read_examples(config))
 
     def score(params) -> dict[str, float]:
+        if "classifier" not in params:
+            return {}
         predicted = predict_classes(objective, params, data.evaluation_batches(dev, config.train.train_batch_size))
         commonest = np.full_like(dev.label_ids, np.bincount(train.label_ids).argmax())
         metrics = {name: metric(dev.label_ids, predicted) for name, metric in glue.task(config.task).metrics.items()}
@@ -87,7 +93,12 @@ def sentence_encoder(config, encoder: EncoderConfig, objective: Objective, token
 
 def _of_classes(labels: tuple[str, ...]) -> Task:
     return Task(
-        objectives={"classify": lambda encoder: classify(encoder, len(labels))},
+        objectives={
+            "classify": lambda encoder: classify(encoder, len(labels)),
+            "distill": lambda encoder, teacher, temperature, weights: distill_classes(
+                encoder, len(labels), teacher=teacher, temperature=temperature, weights=weights
+            ),
+        },
         pooler=True,
         job=classification,
         heads=("classifier",),

@@ -149,8 +149,23 @@ def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = p
             expected=f"vocabulary {trained.tokenizer.content_hash[:12]}, that of {folder}",
             fix=f"in a new workdir give text.kind of the teacher and text.vocab_file={vocabulary_path(trained.config, folder)}",
         )
-    params = distill.looked_at(trained.params, config.objective.weights)
+    head = distill.MASKED_LM
+    if "task" in config.keys():
+        _require_same_task(config.task, trained)
+        head = distill.class_head(len(jobs.named(config.task).labels))
+    params = distill.looked_at(trained.params, config.objective.weights, head)
     return Teacher(params, {"teacher": content_hash(params), "teacher_model": trained.config.model.to_dict()})
+
+
+def _require_same_task(task: str, trained: Trained) -> None:
+    """A model from elsewhere does not say what its classes are of: there must be as many."""
+    theirs, labels = trained.config.get("task", task), trained.config.get("labels", ())
+    if theirs != task or len(labels) != len(jobs.named(task).labels):
+        raise UserError(
+            "the teacher does not know the classes of this task",
+            got=f"a model of {theirs if labels else 'no classes'}: {', '.join(labels)}",
+            expected=f"one fine-tuned on {task}: {', '.join(jobs.named(task).labels)}",
+        )
 
 
 def teacher_params(trained: Trained) -> dict | None:
