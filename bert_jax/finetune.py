@@ -20,7 +20,7 @@ from bert_jax.text import kinds
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.watch import read_metrics
-from bert_jax.trained import Trained, objective_of, open_teacher, open_trained, teacher_params
+from bert_jax.trained import Trained, goes_on, objective_of, open_teacher, open_trained, teacher_params
 from bert_jax.transfer import transfer
 
 TAKEN_OVER = ("encoder", "projections")  # of the model that training starts from: a head knows other classes
@@ -70,7 +70,8 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         workdirs.same_start(saved, facts["start"])
         workdirs.same_teacher(saved, teacher.facts)
 
-    kinds.copy(start.config.text.kind, vocabulary_path(start.config, config.init_checkpoint), workdir)
+    if not goes_on(workdir):
+        kinds.copy(start.config.text.kind, vocabulary_path(start.config, Path(config.init_checkpoint)), workdir)
     workdirs.write_config(config, workdir, facts)
     say(f"{config.task}: {num_examples['train']:,} training and {num_examples['dev']:,} dev examples, {steps:,} steps")
     say(f"from {config.init_checkpoint}, step {start.step:,}: {found.describe()}")
@@ -107,7 +108,11 @@ def _fit_config(config, num_examples: int) -> FitConfig:
 
 
 def evaluate_finetuned(workdir: Path) -> dict[str, float]:
-    """The metrics of the task and the loss, on its dev set, as they were found at the end of the run."""
+    """The metrics of the task and the loss, on its dev set, as they were found at the end of the run.
+
+    Raises:
+        UserError: there is no fine-tuned model, its data is absent, or the teacher that its loss needs.
+    """
     trained = open_trained(workdir)
     config, encoder = trained.config, encoder_of(trained)
     job = jobs.named(config.task).job(config, encoder, trained.objective, trained.tokenizer)

@@ -92,10 +92,7 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
     Raises:
         UserError: that one has another vocabulary, or tensors of other shapes.
     """
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
-    goes_on = bool(checkpoints.steps())
-    checkpoints.close()
-    if goes_on or not config.init_checkpoint:
+    if goes_on(workdir) or not config.init_checkpoint:
         return []
     start = Path(config.init_checkpoint)
     trained = open_trained(start, say=say)
@@ -109,6 +106,14 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
     found = transfer(trained.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
     say(f"from {start}, step {trained.step:,}: {found.describe()}")
     return [found.params]
+
+
+def goes_on(workdir: Path) -> bool:
+    """Whether a run in this folder would go on from a checkpoint."""
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
+    steps = checkpoints.steps()
+    checkpoints.close()
+    return bool(steps)
 
 
 class Teacher(NamedTuple):
@@ -139,7 +144,7 @@ def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = p
         )
     if not folder:
         raise UserError(
-            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a pretraining run"
+            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a trained model"
         )
     trained = open_trained(Path(folder), say=say)
     if trained.tokenizer.content_hash != tokenizer.content_hash:
@@ -163,8 +168,8 @@ def _require_same_task(task: str, trained: Trained) -> None:
     if theirs != task or len(labels) != len(jobs.named(task).labels):
         raise UserError(
             "the teacher does not know the classes of this task",
-            got=f"a model of {theirs if labels else 'no classes'}: {', '.join(labels)}",
-            expected=f"one fine-tuned on {task}: {', '.join(jobs.named(task).labels)}",
+            got=f"a model of the classes {', '.join(labels) or '(none)'}" + f", fine-tuned on {theirs}" * (theirs != task),
+            expected=f"one fine-tuned on {task}, of the classes {', '.join(jobs.named(task).labels)}",
         )
 
 
