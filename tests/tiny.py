@@ -59,6 +59,7 @@ def config(corpus: Path, **changes):
 
 def untrained(config, workdir: Path, **facts) -> Path:
     """The workdir of a run that ended with what was drawn for it, as a checkpoint of step 1: for those who take it over."""
+    workdirs.make_folder(workdir)
     tokenizer, text = inputs.open_data(config, workdir, say=str)
     workdirs.write_config(config, workdir, {})
     objective = build_objective(config, tokenizer.size, facts.get("teacher_model"))
