@@ -75,8 +75,13 @@ def finetune(args, config) -> int:
 
 def evaluate(args, config) -> int:
     from bert_jax import finetune, run
+    from bert_jax import workdir as workdirs
 
-    metrics = run.evaluate_trained(args.workdir)
+    config = workdirs.read_trained_config(args.workdir)
+    if "task" in config:
+        metrics = finetune.evaluate_finetuned(args.workdir)
+    else:
+        metrics = run.evaluate_trained(args.workdir) if run.has_held_out(config) or not args.sts else {}
     if args.sts:
         metrics["stsb_spearman"] = finetune.sts_of_trained(args.workdir, args.sts)
     for name, value in metrics.items():
@@ -147,7 +152,7 @@ VERBS = {
     ),
     "evaluate": Verb(
         evaluate,
-        "held-out metrics of a trained workdir",
+        "held-out metrics of a trained workdir, or of a fine-tuned one those of its dev set",
         needs_config=False,
         options=(("--sts", {"metavar": "POOLING", "help": "score its vectors of sentences on STS-B too: cls, mean or max"}),),
     ),

@@ -1,7 +1,7 @@
 """What a config names, made: model, objective, optimiser, layout and rows."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 import jax
@@ -38,16 +38,23 @@ def build_objective(config, vocab_size: int, teacher_model: dict | None = None):
     Args:
         teacher_model: the section model of the teacher's config, where config.objective.teacher names one.
     """
-    settings = dict(config.objective)
-    if "teacher" in settings:
-        settings["teacher"] = encoder_config(teacher_model, vocab_size)
-    return named_objective(OBJECTIVES, settings, encoder_config(dict(config.model), vocab_size))
+    return named_objective(OBJECTIVES, config.objective, encoder_config(dict(config.model), vocab_size), teacher_model)
 
 
-def named_objective(table: dict[str, Callable], section, encoder: EncoderConfig):
-    """Raises UserError when the section objective of a config names none of the table, or has other settings than it."""
+def named_objective(table: Mapping[str, Callable], section, encoder: EncoderConfig, teacher_model: dict | None = None):
+    """
+    Args:
+        table: objective.name -> encoder and the other settings of the section as its arguments.
+        section: the section objective of a config.
+        teacher_model: as for build_objective.
+
+    Raises:
+        UserError: the section names none of the table, or has other settings than it.
+    """
     settings = dict(section)
     name = settings.pop("name")
+    if "teacher" in settings:
+        settings["teacher"] = encoder_config(teacher_model, encoder.vocab_size)
     if name not in table:
         raise UserError("objective.name is unknown", got=name, expected=" or ".join(table))
     _, *known = inspect.signature(table[name]).parameters
@@ -69,6 +76,14 @@ def build_optimizer(config):
     }
     schedule = make_schedule(options.pop("schedule", "bert"), num_train_steps=config.train.num_train_steps, **options)
     return make_optimizer(schedule, **update), schedule
+
+
+def build_task_optimizer(config, steps: int):
+    """The same for fine-tuning, whose warm-up is a share of its steps and whose rate falls as BERT's."""
+    options = dict(config.optim)
+    rate, warmup = options.pop("learning_rate"), options.pop("warmup_proportion")
+    schedule = make_schedule("bert", rate, int(warmup * steps), steps)
+    return make_optimizer(schedule, **options), schedule
 
 
 def build_layout(config, objective, optimizer, rows: loader.LoaderConfig) -> Layout:

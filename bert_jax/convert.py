@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
-from bert_jax import finetune
+from bert_jax import jobs
 from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, encoder_config
 from bert_jax.checkpoint import Checkpoints
@@ -104,8 +104,9 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
         UserError: there is no trained model, no class of transformers computes what it does, the certificate fails, or the target
             holds something. None of these leaves a target.
     """
-    fine_tuned = "task" in (workdirs.read_config(workdir) or {})
-    trained = finetune.open_finetuned(workdir, say=say) if fine_tuned else open_trained(workdir, say=say)
+    trained = open_trained(workdir, say=say)
+    if "task" in trained.config:
+        trained = trained._replace(params=_used(trained.params, jobs.named(trained.config.task).heads))
     encoder, tokenizer = _encoder(trained), trained.tokenizer
     with _made_whole(target) as folder:
         _write(trained, folder)
@@ -114,6 +115,11 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
         configs.write_json(folder / CERTIFICATE, checked)
         card.write(folder / "README.md", model, encoder, trained.step, checked)
     say(f"{workdir} -> {target}: {model.kind}\n{card.figures(checked)}")
+
+
+def _used(params: dict, heads: Sequence[str]) -> dict:
+    """Without what was only a help in training."""
+    return {name: part for name, part in params.items() if name in ("encoder", *heads)}
 
 
 def _write(trained: Trained, folder: Path) -> None:

@@ -84,7 +84,10 @@ def vocabulary_path(config, workdir: Path) -> Path:
     """The one that the config names, or that of the run to start from, or one of this workdir's own."""
     start = getattr(config, "init_checkpoint", "")  # a model from elsewhere has no such key
     if start and not config.text.vocab_file:
-        return vocabulary_path(workdirs.read_pretraining_config(Path(start)), Path(start))
+        saved = workdirs.read_trained_config(Path(start))
+        if "text" in saved:
+            return vocabulary_path(saved, Path(start))
+        workdir = start  # a fine-tuned model has its own
     return Path(config.text.vocab_file or Path(workdir) / kinds.kind_of(config.text.kind).file_name)
 
 

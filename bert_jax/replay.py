@@ -31,6 +31,8 @@ def replay(workdir: Path, step: int, *, rows: int, console: Console | None = Non
         UserError: there is no such step, no trained model, or one whose objective compares rows.
     """
     newest = open_trained(workdir)
+    if "task" in newest.config:
+        raise UserError("only steps of pretraining are replayed", got=f"a model fine-tuned on {newest.config.task}, in {workdir}")
     if newest.objective.compares_rows:
         raise UserError(
             "where rows are compared with each other the loss of one alone means nothing", fix="show prints the rows of a batch"

@@ -135,10 +135,15 @@ def keep_compiled(workdir: Path) -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
 
 
+def has_held_out(config) -> bool:
+    """A model from elsewhere has no text."""
+    return "held_out_fraction" in config.data
+
+
 def evaluate_trained(workdir: Path) -> dict[str, float]:
     """Held-out metrics of the newest checkpoint of a run, on the devices present, and the unigram baseline."""
     trained = open_trained(workdir)
-    if "held_out_fraction" not in trained.config.data:
+    if not has_held_out(trained.config):
         raise UserError(
             "there is no held-out text to evaluate with", got=f"a model from elsewhere in {workdir}", expected="a pretraining run"
         )

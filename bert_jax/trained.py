@@ -8,14 +8,16 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from bert_jax import jobs
 from bert_jax import workdir as workdirs
-from bert_jax.build import build_objective, build_optimizer
+from bert_jax.build import build_objective, build_optimizer, build_task_optimizer, encoder_config, named_objective
 from bert_jax.checkpoint import Checkpoints, content_hash
 from bert_jax.errors import UserError
 from bert_jax.inputs import open_vocabulary, vocabulary_path
 from bert_jax.objectives import distill
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.step import init_state
+from bert_jax.text import kinds
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.transfer import transfer
 
@@ -25,7 +27,7 @@ class Trained(NamedTuple):
 
     step: int
     params: object
-    facts: dict  # kept in the checkpoint: hashes of vocabulary and store, position in the data
+    facts: dict  # kept in the checkpoint: hashes of vocabulary, store, teacher and start, position in the data
     objective: object
     tokenizer: Tokenizer
     config: ConfigDict
@@ -38,40 +40,49 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
         UserError: the workdir holds no trained model, or not the vocabulary it was trained with.
     """
     workdir = Path(workdir)
-    config = workdirs.read_pretraining_config(workdir)
-    tokenizer = open_vocabulary(config, workdir)
-    optimizer = build_optimizer(config)[0] if "optim" in config else optax.identity()  # a model from elsewhere has no moments
-
-    def objective(facts: dict):
-        return build_objective(config, tokenizer.size, facts.get("teacher_model"))
-
-    return restored(workdir, objective, optimizer, tokenizer, config, before=before, say=say)
-
-
-def restored(
-    workdir: Path,
-    objective: Callable[[dict], Objective],
-    optimizer,
-    tokenizer: Tokenizer,
-    config,
-    *,
-    before: int | None = None,
-    say: Callable[[str], None],
-) -> Trained:
-    """The newest checkpoint, as open_trained says; `objective` makes it of what the checkpoint says beside its arrays."""
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, read_only=True)
+    saved = workdirs.read_trained_config(workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=saved.train.keep_checkpoints, read_only=True)
     at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
-    found = checkpoints.restore(
-        lambda facts: jax.eval_shape(lambda: init_state(objective(facts), optimizer, 0)),
-        say=say,
-        accept=lambda facts: workdirs.same_vocabulary(facts, tokenizer),
-        at_most=at_most,
-    )
+
+    def described(facts: dict) -> tuple[ConfigDict, Tokenizer, Objective]:
+        config = _whole_config(saved, workdir, facts)
+        tokenizer = open_vocabulary(config, workdir)
+        workdirs.same_vocabulary(facts, tokenizer)
+        return config, tokenizer, objective_of(config, tokenizer.size, facts)
+
+    def shapes(facts: dict):
+        config, _, objective = described(facts)
+        return jax.eval_shape(lambda: init_state(objective, _optimizer(config), 0))
+
+    found = checkpoints.restore(shapes, say=say, at_most=at_most)
     checkpoints.close()
     if not found:
         raise UserError("the run has no checkpoint yet", got=workdir, fix="let it train to its first train.save_every_steps")
     step, state, facts = found
-    return Trained(step, state.params, facts, objective(facts), tokenizer, config)
+    config, tokenizer, objective = described(facts)
+    return Trained(step, state.params, facts, objective, tokenizer, config)
+
+
+def _whole_config(saved: ConfigDict, workdir: Path, facts: dict) -> ConfigDict:
+    """With what the encoder of a fine-tuned model brought along, the sections text and model, which its checkpoints keep."""
+    if "task" not in saved:
+        return saved
+    text = facts["text"] | {"vocab_file": str(workdir / kinds.kind_of(facts["text"]["kind"]).file_name)}
+    return ConfigDict(saved.to_dict() | {"text": text, "model": facts["model"], "labels": jobs.named(saved.task).labels})
+
+
+def objective_of(config: ConfigDict, vocab_size: int, facts: dict) -> Objective:
+    """What a trained model learned by, from the config and the facts of Trained."""
+    if "task" not in config:
+        return build_objective(config, vocab_size, facts.get("teacher_model"))
+    encoder = encoder_config(dict(config.model), vocab_size)
+    return named_objective(jobs.named(config.task).objectives, config.objective, encoder, facts.get("teacher_model"))
+
+
+def _optimizer(config: ConfigDict):
+    if "optim" not in config:  # a model from elsewhere has no moments
+        return optax.identity()
+    return build_task_optimizer(config, 1)[0] if "task" in config else build_optimizer(config)[0]
 
 
 def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: Callable[[str], None]) -> list[dict]:
@@ -81,10 +92,7 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
     Raises:
         UserError: that one has another vocabulary, or tensors of other shapes.
     """
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
-    goes_on = bool(checkpoints.steps())
-    checkpoints.close()
-    if goes_on or not config.init_checkpoint:
+    if goes_on(workdir) or not config.init_checkpoint:
         return []
     start = Path(config.init_checkpoint)
     trained = open_trained(start, say=say)
@@ -98,6 +106,14 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
     found = transfer(trained.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
     say(f"from {start}, step {trained.step:,}: {found.describe()}")
     return [found.params]
+
+
+def goes_on(workdir: Path) -> bool:
+    """Whether a run in this folder would go on from a checkpoint."""
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=1, read_only=True)
+    steps = checkpoints.steps()
+    checkpoints.close()
+    return bool(steps)
 
 
 class Teacher(NamedTuple):
@@ -114,13 +130,21 @@ class Teacher(NamedTuple):
 
 
 def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = print) -> Teacher:
-    """Raises UserError where config.objective.teacher is not the workdir of a pretraining run with this vocabulary."""
+    """Raises UserError where config.objective.teacher is not the workdir of a trained model with this vocabulary, or the student
+    is to start both as its layers and from init_checkpoint."""
     if "teacher" not in config.objective.keys():
         return Teacher(None, {})
     folder = config.objective.teacher
+    if config.init_checkpoint and "teacher_layers" in config.objective.keys() and config.objective.teacher_layers:
+        raise UserError(
+            "the student cannot start from two models",
+            got=f"init_checkpoint={config.init_checkpoint}, objective.teacher_layers={tuple(config.objective.teacher_layers)}",
+            expected="one of them",
+            fix="leave init_checkpoint empty, or set --config.objective.teacher_layers='()'",
+        )
     if not folder:
         raise UserError(
-            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a pretraining run"
+            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a trained model"
         )
     trained = open_trained(Path(folder), say=say)
     if trained.tokenizer.content_hash != tokenizer.content_hash:
@@ -130,8 +154,23 @@ def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = p
             expected=f"vocabulary {trained.tokenizer.content_hash[:12]}, that of {folder}",
             fix=f"in a new workdir give text.kind of the teacher and text.vocab_file={vocabulary_path(trained.config, folder)}",
         )
-    params = distill.looked_at(trained.params, config.objective.weights)
+    head = distill.MASKED_LM
+    if "task" in config.keys():
+        _require_same_task(config.task, trained)
+        head = distill.class_head(len(jobs.named(config.task).labels))
+    params = distill.looked_at(trained.params, config.objective.weights, head)
     return Teacher(params, {"teacher": content_hash(params), "teacher_model": trained.config.model.to_dict()})
+
+
+def _require_same_task(task: str, trained: Trained) -> None:
+    """A model from elsewhere does not say what its classes are of: there must be as many."""
+    theirs, labels = trained.config.get("task", task), trained.config.get("labels", ())
+    if theirs != task or len(labels) != len(jobs.named(task).labels):
+        raise UserError(
+            "the teacher does not know the classes of this task",
+            got=f"a model of the classes {', '.join(labels) or '(none)'}" + f", fine-tuned on {theirs}" * (theirs != task),
+            expected=f"one fine-tuned on {task}, of the classes {', '.join(jobs.named(task).labels)}",
+        )
 
 
 def teacher_params(trained: Trained) -> dict | None:

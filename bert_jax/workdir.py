@@ -82,14 +82,11 @@ def read_config(workdir: Path) -> dict | None:
     return _read_json(Path(workdir) / "config.json")
 
 
-def read_pretraining_config(workdir: Path) -> ConfigDict:
-    """Raises UserError when the workdir is not that of a pretraining run."""
+def read_trained_config(workdir: Path) -> ConfigDict:
+    """Raises UserError when nothing was trained in the folder, or brought into it."""
     saved = read_config(workdir)
-    if saved is None or "text" not in saved:
-        found = "a fine-tuned model" if saved else "no config.json"
-        raise UserError(
-            "there is no pretrained model here", got=f"{found} in {workdir}", expected="the --workdir of a pretraining run"
-        )
+    if saved is None:
+        raise UserError("there is no trained model here", got=f"no config.json in {workdir}", expected="the --workdir of a run")
     return ConfigDict(saved)
 
 
@@ -156,6 +153,17 @@ def same_teacher(facts: dict, now: dict) -> None:
             got=f"parameters {now['teacher'][:12]}",
             expected=f"parameters {facts['teacher'][:12]}",
             fix="give the folder of the original by --config.objective.teacher, or train in a new workdir",
+        )
+
+
+def same_start(facts: dict, content_hash: str) -> None:
+    """Raises UserError unless the checkpoint with these facts began with the parameters of this hash."""
+    if facts["start"] != content_hash:
+        raise UserError(
+            "the model in init_checkpoint is not the one that the run began with",
+            got=f"parameters {content_hash[:12]}",
+            expected=f"parameters {facts['start'][:12]}",
+            fix="put the original back, or train in a new workdir",
         )
 
 

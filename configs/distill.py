@@ -11,8 +11,8 @@ Argument: distilbert (the default), tinybert, tinybert-6x768, minilm, minilm-6x3
 The student needs the vocabulary of its teacher, and --config.data.store=T/store saves making the same store again.
 Hardware of the papers: DistilBERT 8 V100 for about 90 hours (arXiv 1910.01108, section 3), MiniLM 8 V100 (2002.10957, section 4).
 Expected after fine-tuning: GLUE dev score 77.0, where BERT-base has 79.5 (DistilBERT, table 1); GLUE test average 77.0 after
-TinyBERT's second distillation, on the task, which is not here, and without it 68.5 for its 75.6 on four dev sets (1909.10351,
-tables 1 and 2); MNLI-m dev 84.0 with minilm-6x768 (2002.10957, table 2). Not yet run here at that scale.
+TinyBERT's second distillation, on the task (configs/finetune_glue.py), and without it 68.5 for its 75.6 on four dev sets
+(1909.10351, tables 1 and 2); MNLI-m dev 84.0 with minilm-6x768 (2002.10957, table 2). Not yet run here at that scale.
 Sources of the recipes: sections 2 and 3 of DistilBERT, train.py and README.md of its released code, which masks rare pieces more
 often, and compares with the teacher at all places of a row, where we do so at the masked ones; section 4.2 of TinyBERT, which is
 BERT's recipe; section 4.1 of MiniLM.

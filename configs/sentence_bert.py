@@ -2,7 +2,7 @@
 
     python -m bert_jax finetune --config=configs/sentence_bert.py:nli --workdir=W --config.init_checkpoint=P
 
-P is the workdir of a pretraining run; its vocabulary and encoder are used.
+P is the workdir of a trained model; its vocabulary and encoder are used. With P the run of nli, stsb is the chain of table 2.
 Argument: nli (the default), the three classes of SNLI and MNLI from (u, v, |u - v|); stsb, the scores of STS-B by cosine.
 Data: glue/SNLI, glue/MNLI and glue/STS-B, laid out as GLUE, under the folder that BERT_JAX_DATA or data.folder names. Smaller:
 --config.data.sources="('sick',)" reads sts/sick2014 for nli.
@@ -25,7 +25,7 @@ def get_config(arg=None):
 def nli():
     config = ConfigDict()
     config.seed = 0
-    config.init_checkpoint = ""  # the workdir of a pretraining run
+    config.init_checkpoint = ""  # the workdir of a trained model
     config.task = "sentence_encoder"
 
     config.data = ConfigDict()

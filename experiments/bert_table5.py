@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bert_jax import config as configs
-from bert_jax import finetune, inputs, run
+from bert_jax import finetune, inputs, jobs, run
 from experiments.tables import Run, published, side_by_side
 from launch.table import NOT_RUN
 
@@ -82,7 +82,7 @@ def finetuning(scale: Scale, folder: Path, row: str, column: str) -> Run:
 def check(scale: Scale, folder: Path) -> None:
     """Raises UserError when the data of a task is absent or broken, before any run is paid for."""
     for column in TASKS:
-        finetune.read_examples(finetuning(scale, folder, next(iter(ROWS)), column).config)
+        jobs.read_examples(finetuning(scale, folder, next(iter(ROWS)), column).config)
 
 
 def render(name: str, folder: Path) -> str:

@@ -202,7 +202,7 @@ def test_a_read_only_workdir(fails, small_disk, corpus):
 
 def test_predict_without_a_model_and_without_a_mask(tmp_path, capsys):
     assert main(["predict", f"--workdir={tmp_path}", "--text=a [MASK]"]) == 2
-    assert "no pretrained model" in capsys.readouterr().err
+    assert "no trained model" in capsys.readouterr().err
 
 
 def test_help_answers_without_jax():

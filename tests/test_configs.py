@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import run
+from bert_jax import jobs, run
 from bert_jax import workdir as workdirs
-from bert_jax.build import build_objective, build_optimizer, loader_config
+from bert_jax.build import (
+    build_objective,
+    build_optimizer,
+    build_task_optimizer,
+    encoder_config,
+    loader_config,
+    named_objective,
+)
 from bert_jax.errors import UserError
 from tests import tiny
 
@@ -36,6 +43,7 @@ PRETRAINING += [f"bert4rec.py:{row}" for row in ("tiny", "ml-1m", "ml-20m", "bea
 PRETRAINING += [f"lamb.py:{row}" for row in ("76min", "512", "32k", "4k-base")]
 STUDENTS = ("distilbert", "tinybert", "tinybert-6x768", "minilm", "minilm-6x384", "minilm-6x768")
 PRETRAINING += [f"distill.py:{row}" for row in (*STUDENTS, "tiny", "tiny-alone", "tiny-teacher")]
+TASK_STEPS = ("tinybert-layers", "tinybert-prediction", "tiny-layers", "tiny-prediction")
 PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 PRETRAINING += [f"modern.py:{row}" for row in ("tiny", "base", "large")]
@@ -120,6 +128,17 @@ def test_the_model_and_the_optimiser_build(name):
     optimizer, _ = build_optimizer(config)
     params = jax.eval_shape(objective.init, jax.random.key(0))
     jax.eval_shape(optimizer.init, params)
+
+
+@pytest.mark.parametrize("row", ["sst2", *(f"mrpc-{step}" for step in TASK_STEPS)])
+def test_the_objective_of_a_task_builds(row):
+    config = load(f"finetune_glue.py:{row}")
+    student, teacher = (dict(load(name).model) | {"pooler": True} for name in ("distill.py:tinybert", "bert.py:base"))
+    objectives = jobs.named(config.task).objectives
+    objective = named_objective(objectives, config.objective, encoder_config(student, 30522), teacher)
+    build_task_optimizer(config, 10)
+    parts = {"encoder", "projections"} if row.endswith("layers") else {"encoder", "classifier"}
+    assert set(jax.eval_shape(objective.init, jax.random.key(0))) == parts
 
 
 @pytest.mark.parametrize(("size", "millions"), [("base", 110.1), ("medium", 41.7), ("tiny", 4.4)])

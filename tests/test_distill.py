@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -20,7 +19,6 @@ from bert_jax.train import fit
 from bert_jax.train.watch import read_metrics
 from bert_jax.trained import open_trained
 from tests import tiny
-from tests.parallel.test_hosts import free_port
 from tests.test_finetune import data, load  # noqa: F401  the task that is fine-tuned on
 from tests.train.test_resume import result_of
 
@@ -32,11 +30,13 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(corpus, tmp_path_factory):
-    """Four layers; trained with next sentence, which its student does without."""
-    workdir = tmp_path_factory.mktemp("teacher")
-    config = tiny.config(corpus, model__num_hidden_layers=4, model__initializer_range=0.2, train__num_train_steps=4)
-    assert run.train(config, workdir, quiet=True)
-    return workdir
+    return drawn_teacher(corpus, tmp_path_factory.mktemp("teacher"))
+
+
+def drawn_teacher(corpus, workdir, **changes):
+    """Four layers, and next sentence, which its student does without."""
+    config = tiny.config(corpus, model__num_hidden_layers=4, model__initializer_range=0.2, **changes)
+    return tiny.untrained(config, workdir)
 
 
 def arguments(corpus, teacher, **changes) -> list[str]:
@@ -65,12 +65,13 @@ def test_it_is_evaluated_as_in_training_and_its_rows_are_replayed(student):
     assert replay(student, 6, rows=1)["soft_target_loss"].shape == (8,)
 
 
-def test_it_starts_as_layers_of_its_teacher(corpus, teacher, tmp_path):
-    unchanged = {"optim__learning_rate": 1e-30, "train__num_train_steps": 1}
-    assert run.train(config("tiny", corpus, teacher, **unchanged), tmp_path, quiet=True)
-    ours, theirs = open_trained(tmp_path).params, open_trained(teacher).params
-    for found, expected in zip(jax.tree.leaves(ours["encoder"]["layers"]), jax.tree.leaves(theirs["encoder"]["layers"])):
-        np.testing.assert_allclose(found, expected[np.array([0, 3])], rtol=1e-6)
+def test_it_starts_as_layers_of_its_teacher(corpus, teacher, tmp_path, monkeypatch):
+    given = tiny.given_to_fit(monkeypatch, run, lambda: run.train(config("tiny", corpus, teacher), tmp_path, quiet=True))
+    theirs = open_trained(teacher).params["encoder"]
+    layers = jax.tree.map(lambda leaf: leaf[np.array([0, 3])], theirs["layers"])
+    jax.tree.map(np.testing.assert_array_equal, given["pretrained"]["encoder"]["layers"], layers)
+    jax.tree.map(np.testing.assert_array_equal, given["frozen"]["encoder"], theirs)
+    assert set(given["frozen"]) == {"encoder", "masked_lm"}
 
 
 def test_stopped_by_a_signal_and_continued_it_ends_the_same(corpus, teacher, student, tmp_path, monkeypatch):
@@ -86,7 +87,7 @@ def test_stopped_by_a_signal_and_continued_it_ends_the_same(corpus, teacher, stu
     assert result_of(tmp_path / "W") == result_of(student)
 
 
-def test_without_its_teacher_it_still_predicts_and_is_fine_tuned(student, data, tmp_path, capsys):  # noqa: F811
+def test_without_its_teacher_it_still_predicts_and_is_fine_tuned(student, data, tmp_path, capsys, monkeypatch):  # noqa: F811
     alone = shutil.copytree(student, tmp_path / "W")
     saved = json.loads((alone / "config.json").read_text())
     shutil.copy(saved["text"]["vocab_file"], tmp_path / "vocab.txt")
@@ -95,43 +96,18 @@ def test_without_its_teacher_it_still_predicts_and_is_fine_tuned(student, data, 
     assert main(["predict", f"--workdir={alone}", "--text=the cat [MASK] a fish."]) == 0
     assert "the cat [MASK] a fish." in capsys.readouterr().out
     assert main(["evaluate", f"--workdir={alone}"]) == 2
-    assert "there is no pretrained model here" in capsys.readouterr().err
+    assert "there is no trained model here" in capsys.readouterr().err
     said = []
-    assert finetune.finetune(load(alone, data), tmp_path / "F", quiet=True, say=said.append)["step"] == 2
+    begin = partial(finetune.finetune, load(alone, data), tmp_path / "F", quiet=True, say=said.append)
+    assert set(tiny.given_to_fit(monkeypatch, finetune, begin)["pretrained"]) == {"encoder"}
     assert any("drawn from the seed: classifier, encoder/pooler" in line for line in said)
 
 
-def test_two_processes_learn_from_it_as_one_does(corpus, teacher, student, tmp_path):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_NUM_PROCESSES": "2"}
-    flags["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "bert_jax", "train", "--config=configs/distill.py:tiny", f"--workdir={tmp_path}"]
-    both = [
-        subprocess.Popen(
-            [*command, *arguments(corpus, teacher)],
-            cwd=tiny.ROOT,
-            env=os.environ | flags | {"JAX_PROCESS_ID": str(index)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
-    try:
-        said = [one.communicate(timeout=300)[1] for one in both]
-    finally:
-        for one in both:
-            one.kill()
-    assert [one.returncode for one in both] == [0, 0], said
-    losses = [[record["loss"] for record in read_metrics(workdir)] for workdir in (tmp_path, student)]
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-
-
-def test_another_teacher_is_refused(corpus, teacher, student, tmp_path, capsys):
-    workdir, changed = (shutil.copytree(folder, tmp_path / folder.name) for folder in (student, teacher))
-    longer = tiny.config(corpus, model__num_hidden_layers=4, model__initializer_range=0.2, train__num_train_steps=5)
-    assert run.train(longer, changed, quiet=True)
+def test_another_teacher_is_refused(corpus, teacher, student, tmp_path):
+    workdir, vocabulary = shutil.copytree(student, tmp_path / "W"), {"text__vocab_file": teacher / "vocab.txt"}
+    changed = drawn_teacher(corpus, tmp_path / "T", **vocabulary, data__store=teacher / "store", seed=7)
     with pytest.raises(UserError, match="the teacher is not the one that the checkpoint learned from"):
-        run.train(config("tiny", corpus, changed, train__num_train_steps=8), workdir, quiet=True)
+        run.train(config("tiny", corpus, changed, **vocabulary, train__num_train_steps=8), workdir, quiet=True)
     assert main(["predict", f"--workdir={workdir}", "--text=the cat [MASK] a fish."]) == 0
 
 
@@ -145,12 +121,16 @@ def test_no_teacher_is_refused(corpus, teacher, tmp_path):
         run.train(config("tiny", corpus, teacher, objective__teacher=""), tmp_path, quiet=True)
 
 
-@pytest.mark.parametrize("row", ["tinybert", "minilm"])
-def test_a_student_without_a_head_is_trained_and_reported_and_does_not_fill_masks(row, corpus, teacher, tmp_path, capsys):
+def test_two_models_to_start_from_are_refused(corpus, teacher, tmp_path):
+    with pytest.raises(UserError, match="the student cannot start from two models"):
+        run.train(config("tiny", corpus, teacher, init_checkpoint=teacher), tmp_path, quiet=True)
+
+
+def test_a_student_without_a_head_is_trained_and_reported_and_does_not_fill_masks(corpus, teacher, tmp_path, capsys):
     changes = {"model__hidden_size": 8, "model__num_hidden_layers": 2, "train__num_train_steps": 2}
-    command = ["train", f"--config={tiny.ROOT}/configs/distill.py:{row}", f"--workdir={tmp_path}"]
+    command = ["train", f"--config={tiny.ROOT}/configs/distill.py:tinybert", f"--workdir={tmp_path}"]
     assert main([*command, *arguments(corpus, teacher, **changes)]) == 0
     shown = capsys.readouterr().out
-    assert {"tinybert": "attention loss", "minilm": "value relation loss"}[row] in shown and "loss.png" in shown
+    assert "attention loss" in shown and "embedding loss" in shown and "loss.png" in shown
     assert main(["predict", f"--workdir={tmp_path}", "--text=the cat [MASK] a fish."]) == 2
     assert "not trained to fill in [MASK]" in capsys.readouterr().err

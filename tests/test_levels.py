@@ -32,6 +32,7 @@ LEVELS = {
     "show": 5,
     "build": 5,
     "inputs": 6,
+    "jobs": 6,
     "trained": 7,
     "run": 8,
     "finetune": 8,

@@ -2,16 +2,23 @@
 
 import json
 import shutil
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import finetune, inputs, replay, run
+from bert_jax import convert, finetune, inputs, replay, run
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
+from bert_jax.checkpoint import content_hash
 from bert_jax.errors import EXIT_DONE, UserError
+from bert_jax.predict.embed import embed
+from bert_jax.tasks import sentences
 from bert_jax.trained import open_trained
 from tests import tiny
 
@@ -27,10 +34,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pretrained(corpus, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("pretrained") / "P"
-    changes = {"train__num_train_steps": 1, "train__eval_every_steps": 1, "model__num_hidden_layers": 1}
-    assert run.train(tiny.config(corpus, **changes), workdir, quiet=True)
-    return workdir
+    return tiny.untrained(tiny.config(corpus, model__num_hidden_layers=1), tmp_path_factory.mktemp("pretrained") / "P")
 
 
 def simcse(corpus, pretrained, **changes):
@@ -99,7 +103,7 @@ SHAPE = r"(?s)encoder/layers/intermediate/bias of .* has another shape.*\[1, 24\
     ("changes", "message"),
     [
         ({"model__intermediate_size": 32}, SHAPE),
-        ({"init_checkpoint": "/nowhere"}, "no pretrained model here"),
+        ({"init_checkpoint": "/nowhere"}, "no trained model here"),
         ({"train__accumulate": 2}, "compares all rows of a batch"),
         ({"data__max_examples_per_row": 2}, "one sentence a row"),
     ],
@@ -131,25 +135,117 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("name", "examples", "steps"),
-    [("simcse.py:sup", (18, 18), 6), ("sentence_bert.py:nli", (40, 54), 5), ("sentence_bert.py:stsb", (27, 27), 13)],
-)
-def test_fine_tuning_reads_every_key_and_ends_with_spearman_on_stsb(pretrained, data, tmp_path, name, examples, steps):
-    values = {"init_checkpoint": pretrained, "data.folder": data, "data.max_seq_length": 24, "data.max_train_examples": 40}
-    recorder = configs.Recorder(load(name, values | {"train.train_batch_size": 8, "train.save_every_steps": 2}))
-    result = finetune.finetune(recorder, tmp_path / "W", quiet=True)
+TUNED = {"nli": "sentence_bert.py:nli", "stsb": "sentence_bert.py:stsb", "sup": "simcse.py:sup"}
+
+
+class Tuned(NamedTuple):
+    workdir: Path
+    result: dict
+    config: configs.Recorder
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def tuned(pretrained, data, tmp_path_factory):
+    """By name; stsb goes on from nli, the chain of Sentence-BERT's table 2."""
+    folder, runs = tmp_path_factory.mktemp("tuned"), {}
+    for name, file in TUNED.items():
+        workdir, said = folder / name, []
+        recorder = configs.Recorder(tuning(file, data, folder / "nli" if name == "stsb" else pretrained))
+        runs[name] = Tuned(workdir, finetune.finetune(recorder, workdir, quiet=True, say=said.append), recorder, said)
+    return runs
+
+
+def tuning(file: str, data, start):
+    changes = {"train.train_batch_size": 8, "train.num_train_epochs": 1.0, "train.save_every_steps": 1}
+    return load(
+        file,
+        changes | {"init_checkpoint": start, "data.folder": data, "data.max_seq_length": 24, "data.max_train_examples": 17},
+    )
+
+
+@contextmanager
+def gone(*folders):
+    """Moves them away for a while."""
+    away = [folder.rename(folder.with_name(f"{folder.name}-away")) for folder in folders]
+    try:
+        yield
+    finally:
+        for folder, moved in zip(folders, away):
+            shutil.rmtree(folder, ignore_errors=True)
+            moved.rename(folder)
+
+
+def shown_by_evaluate(capsys, *arguments: str) -> dict[str, str]:
+    assert main(["evaluate", *arguments]) == EXIT_DONE
+    return dict(line.split() for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize(("name", "dev"), [("nli", 54), ("stsb", 27), ("sup", 18)])
+def test_fine_tuning_reads_every_key_and_ends_with_spearman_on_stsb(tuned, name, dev):
+    workdir, result, recorder, _ = tuned[name]
     assert recorder.never_read() == []
-    assert result == json.loads((tmp_path / "W" / "result.json").read_text())
-    assert result["num_examples"] == dict(zip(("train", "dev"), examples)) and result["step"] == steps
+    assert result == json.loads((workdir / "result.json").read_text())
+    assert result["num_examples"] == {"train": 17, "dev": dev} and result["step"] == 2
     assert set(result["metrics"]) == {"stsb_spearman", "pretrained_stsb_spearman", "loss"}
     assert -100 <= result["metrics"]["stsb_spearman"] <= 100
     assert result["metrics"]["pretrained_stsb_spearman"] > 20  # sentences are near to themselves in any encoder
-    assert finetune.finetune(recorder, tmp_path / "W", quiet=True) == result
+
+
+def test_a_fine_tuned_encoder_starts_another_and_its_head_stays_behind(tuned):
+    nli, stsb = tuned["nli"], tuned["stsb"]
+    assert f"from {nli.workdir}, step 2: loaded: encoder; drawn from the seed: nothing; left over: classifier" in stsb.said
+    encoder = open_trained(nli.workdir).params["encoder"]
+    assert open_trained(stsb.workdir).facts["start"] == content_hash({"encoder": encoder})
+
+
+def test_pretraining_starts_from_a_fine_tuned_encoder(corpus, pretrained, tuned, tmp_path, monkeypatch):
+    start, said = tuned["nli"].workdir, []
+    config = simcse(corpus, start, data__store=pretrained / "store")
+    given = tiny.given_to_fit(monkeypatch, run, lambda: run.train(config, tmp_path / "W", quiet=True, say=said.append))
+    assert f"from {start}, step 2: loaded: encoder; drawn from the seed: mlp; left over: classifier" in said
+    jax.tree.map(np.testing.assert_array_equal, given["pretrained"], {"encoder": open_trained(start).params["encoder"]})
+
+
+@pytest.mark.parametrize("name", ["stsb", "sup"])
+def test_evaluate_gives_the_score_of_the_run_again_without_what_it_started_from(pretrained, tuned, name, capsys):
+    workdir, result, recorder, _ = tuned[name]
+    with gone(pretrained, *([tuned["nli"].workdir] if name == "stsb" else [])):
+        shown = shown_by_evaluate(capsys, f"--workdir={workdir}")
+        score = finetune.sts_of_trained(workdir, recorder.objective.pooling)
+    assert shown == {name: f"{result['metrics'][name]:.4f}" for name in ("stsb_spearman", "loss")}
+    assert score == pytest.approx(result["metrics"]["stsb_spearman"])
+
+
+def test_the_score_is_of_the_vectors_that_the_objective_predicts(tuned, data):
+    """Behind the dense layer of supervised SimCSE, not the bare encoder's."""
+    workdir, result, _, _ = tuned["sup"]
+    trained = open_trained(workdir)
+    bare = partial(embed, finetune.encoder_of(trained), trained.params["encoder"], trained.tokenizer, pooling="cls")
+    assert sentences.sts_spearman(bare, data) != pytest.approx(result["metrics"]["stsb_spearman"])
+    assert finetune.sts_of_trained(workdir, "mean") != pytest.approx(result["metrics"]["stsb_spearman"])
+
+
+def test_its_encoder_goes_out_alone_and_is_scored_alike_when_it_is_brought_in(tuned, data, tmp_path, monkeypatch, capsys):
+    workdir, result, _, _ = tuned["nli"]
+    convert.take_out(workdir, tmp_path / "out", num_strings=50, say=str)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == ["BertModel"]
+    convert.bring_in(tmp_path / "out", tmp_path / "back", num_strings=50, say=str)
+    monkeypatch.setenv("BERT_JAX_DATA", str(data))
+    shown = shown_by_evaluate(capsys, f"--workdir={tmp_path / 'back'}", "--sts=mean")
+    assert shown == {"stsb_spearman": f"{result['metrics']['stsb_spearman']:.4f}"}
+
+
+def test_a_fine_tuning_goes_on_only_from_the_model_that_it_began_with(pretrained, tuned, data, tmp_path):
+    nli, stopped = tuned["nli"].workdir, shutil.copytree(tuned["stsb"].workdir, tmp_path / "W")
+    (stopped / "result.json").unlink()
+    with gone(nli):
+        shutil.copytree(pretrained, nli)
+        with pytest.raises(UserError, match="the model in init_checkpoint is not the one that the run began with"):
+            finetune.finetune(tuning(TUNED["stsb"], data, nli), stopped, quiet=True)
 
 
 def test_evaluate_scores_any_run_on_stsb(unbroken, data, monkeypatch, capsys):
     monkeypatch.setenv("BERT_JAX_DATA", str(data))
-    assert main(["evaluate", f"--workdir={unbroken[0]}", "--sts=mean"]) == EXIT_DONE
-    shown = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    shown = shown_by_evaluate(capsys, f"--workdir={unbroken[0]}", "--sts=mean")
     assert 20 < float(shown["stsb_spearman"]) <= 100 and "contrastive_loss" in shown

@@ -1,8 +1,15 @@
-"""A small corpus with something to learn in it, and a config that trains on it within seconds."""
+"""A small corpus with something to learn in it, a config that trains on it within seconds, and runs without any training."""
 
 from pathlib import Path
 
+import pytest
+
 from bert_jax import config as configs
+from bert_jax import inputs
+from bert_jax import workdir as workdirs
+from bert_jax.build import build_objective, build_optimizer
+from bert_jax.checkpoint import Checkpoints
+from bert_jax.parallel.step import init_state
 
 ROOT = Path(__file__).resolve().parent.parent
 WHO = ("the cat", "a dog", "my aunt", "the old king")
@@ -48,3 +55,32 @@ def arguments(corpus: Path, **changes) -> list[str]:
 
 def config(corpus: Path, **changes):
     return configs.load(str(ROOT / "configs" / "quickstart.py"), arguments(corpus, **changes))
+
+
+def untrained(config, workdir: Path, **facts) -> Path:
+    """The workdir of a run that ended with what was drawn for it, as a checkpoint of step 1: for those who take it over."""
+    workdirs.make_folder(workdir)
+    tokenizer, text = inputs.open_data(config, workdir, say=str)
+    workdirs.write_config(config, workdir, {})
+    objective = build_objective(config, tokenizer.size, facts.get("teacher_model"))
+    state = init_state(objective, build_optimizer(config)[0], config.seed)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
+    checkpoints.save(1, state, {"vocabulary": tokenizer.content_hash, "store": text.content_hash, **facts})
+    checkpoints.wait()
+    checkpoints.close()
+    return workdir
+
+
+def given_to_fit(monkeypatch, module, begin) -> dict:
+    """What begin() hands to `fit` of this module by name, without any training."""
+    given = {}
+
+    def taken(*arguments, **named):
+        given.update(named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "fit", taken)
+        with pytest.raises(KeyboardInterrupt):
+            begin()
+    return given

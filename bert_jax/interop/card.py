@@ -16,7 +16,7 @@ tags:
 ```python
 import transformers
 
-model = transformers.{kind}.from_pretrained("this folder")
+model = transformers.{kind}.from_pretrained("this folder"{options})
 tokenizer = transformers.AutoTokenizer.from_pretrained("this folder")
 ```
 
@@ -42,7 +42,9 @@ def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: 
     if model.labels:
         facts["classes"] = ", ".join(model.labels)
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    path.write_text(CARD.format(kind=model.kind, rows=rows, figures=figures(checked)), encoding="utf-8")
+    without = not model.heads and not encoder.pooler and "encoder/pooler" in model.names  # the class would draw one
+    options = ", add_pooling_layer=False" if without else ""
+    path.write_text(CARD.format(kind=model.kind, options=options, rows=rows, figures=figures(checked)), encoding="utf-8")
 
 
 def figures(checked: dict) -> str:

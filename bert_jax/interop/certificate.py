@@ -1,6 +1,7 @@
 """Proof that a directory of Hugging Face and a model of ours compute the same: tensors, hidden states, logits, piece numbers."""
 
 import hashlib
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,8 +77,11 @@ def compare_outputs(folder: Path, kind: str, encoder: EncoderConfig, params: dic
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     options = {"use_safetensors": True, "local_files_only": True, "dtype": torch.float32, "attn_implementation": "eager"}
+    of_kind = getattr(transformers, kind)
+    if "add_pooling_layer" in inspect.signature(of_kind).parameters:
+        options["add_pooling_layer"] = encoder.pooler
     try:
-        peer, loading = getattr(transformers, kind).from_pretrained(folder, **options, output_loading_info=True)
+        peer, loading = of_kind.from_pretrained(folder, **options, output_loading_info=True)
     except Exception as error:  # of no common kind
         raise _unreadable("the model", folder, error) from error
     if loading["missing_keys"]:

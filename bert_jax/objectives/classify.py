@@ -18,7 +18,6 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
     Params are {"encoder", "classifier"}; predict gives logits_BC.
     """
     encoder, head = Encoder(config), ClassHead(config, num_classes)
-    dropout = Dropout(config.hidden_dropout_prob)
 
     def init(rng):
         encoder_rng, head_rng = jax.random.split(rng)
@@ -28,9 +27,7 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
     def logits(params, batch, rng):
         encoder_rng, head_rng = (None, None) if rng is None else jax.random.split(rng)
         pooled_BD = encode(encoder, params["encoder"], batch, encoder_rng).pooled_BD
-        if rng is not None:
-            pooled_BD = dropout.apply({}, pooled_BD, train=True, rngs={"dropout": head_rng})
-        return head.apply({"params": params["classifier"]}, pooled_BD)
+        return class_logits(config, num_classes, params["classifier"], pooled_BD, head_rng)
 
     def counts(batch):
         weights = {"labels": batch["label_weights"], "tokens": batch["input_mask"]}
@@ -44,3 +41,10 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
         return {"logits_BC": logits(params, batch, None)}
 
     return Objective(init, counts, sums, {"loss": Term("labels", 1.0), "accuracy": Term("labels")}, predict)
+
+
+def class_logits(config: EncoderConfig, num_classes: int, params: dict, pooled_BD, rng) -> jax.Array:
+    """float32[B, C]; with a key, and then only, with dropout on the pooled vectors."""
+    if rng is not None:
+        pooled_BD = Dropout(config.hidden_dropout_prob).apply({}, pooled_BD, train=True, rngs={"dropout": rng})
+    return ClassHead(config, num_classes).apply({"params": params}, pooled_BD)

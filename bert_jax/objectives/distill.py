@@ -1,5 +1,5 @@
-"""Distillation: a student encoder learns from a frozen teacher, by the losses of DistilBERT (Sanh et al. 2019, arXiv 1910.01108),
-TinyBERT (Jiao et al. 2020, arXiv 1909.10351) and MiniLM (Wang et al. 2020, arXiv 2002.10957), in any combination."""
+"""Distillation: a student encoder learns from a frozen teacher, by the losses of distill_losses.py in any combination; in
+pretraining and on a task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.models.attention import scores, visible
-from bert_jax.models.encoder import Encoder, EncoderConfig
-from bert_jax.models.heads import MaskedLMHead
+from bert_jax.models.encoder import Encoder, EncoderConfig, EncoderOutput
+from bert_jax.models.heads import ClassHead, MaskedLMHead
 from bert_jax.models.layers import Dense
-from bert_jax.objectives.apply import Layers, encode_layers, init_encoder, init_masked_lm
-from bert_jax.objectives.losses import cross_entropy_sums, divergences, soft_cross_entropies
+from bert_jax.objectives.apply import encode_layers, init_encoder, init_masked_lm
+from bert_jax.objectives.classify import class_logits
+from bert_jax.objectives.distill_losses import LOSSES, PROJECTED, Loss, Pair, View, seen_pairs, truth_sums
 from bert_jax.objectives.objective import Objective, Term
 
 
@@ -43,19 +43,88 @@ def distill(
     Raises:
         UserError: there is no such loss, or student and teacher do not have the sizes that it asks for.
     """
-    used = _used(weights)
-    _check(config, teacher, teacher_layers, temperature, used)
-    has_head = _at_logits(used)
-    computed = ({"masked_lm": 0.0} if has_head else {}) | used
+    _check_start(config, teacher, teacher_layers)
+    return _distilled(config, MASKED_LM, teacher, temperature, weights)
+
+
+def distill_classes(
+    config: EncoderConfig, num_classes: int, *, teacher: EncoderConfig, temperature: float, weights: Mapping[str, float]
+) -> Objective:
+    """The same on the examples of a task, where both give logits of classes: TinyBERT's distillation on the task (section 3.2),
+    first of "embedding", "hidden" and "attention", and then of "prediction" alone.
+
+    In place of "masked_lm" stands "label", the loss of classify; in place of the head of masked LM "classifier", and predict
+    gives logits_BC.
+    """
+    return _distilled(config, class_head(num_classes), teacher, temperature, weights)
+
+
+class Head(NamedTuple):
+    """What gives the logits by which student and teacher are compared.
+
+    Attributes:
+        name: of its params.
+        truth: the loss of the student alone, and the count of what there is to predict.
+        labels, weights: what there is to predict, arrays of the batch.
+        predicted: the name of the logits in what predict gives.
+        init: (config, rng, what the encoder gives out) -> params.
+        logits: (config, params, what the encoder gives out, batch, rng) -> float32, the classes last.
+    """
+
+    name: str
+    truth: str
+    labels: str
+    weights: str
+    predicted: str
+    init: Callable
+    logits: Callable
+
+
+def _masked_lm_logits(config: EncoderConfig, params: dict, out: EncoderOutput, batch: dict, rng) -> jax.Array:
+    head = {"params": params}
+    return MaskedLMHead(config).apply(head, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
+
+
+MASKED_LM = Head(
+    "masked_lm",
+    "masked_lm",
+    "masked_lm_ids",
+    "masked_lm_weights",
+    "logits_BPV",
+    lambda config, rng, out: init_masked_lm(MaskedLMHead(config), rng, out),
+    _masked_lm_logits,
+)
+
+
+def class_head(num_classes: int) -> Head:
+    def init(config: EncoderConfig, rng, out: EncoderOutput) -> dict:
+        return ClassHead(config, num_classes).init(rng, out.pooled_BD)["params"]
+
+    def logits(config: EncoderConfig, params: dict, out: EncoderOutput, batch: dict, rng) -> jax.Array:
+        return class_logits(config, num_classes, params, out.pooled_BD, None if rng is None else jax.random.fold_in(rng, 1))
+
+    return Head("classifier", "label", "label_ids", "label_weights", "logits_BC", init, logits)
+
+
+def _distilled(
+    config: EncoderConfig, head: Head, teacher: EncoderConfig, temperature: float, weights: Mapping[str, float]
+) -> Objective:
+    losses = _losses(head)
+    used = _used(weights, losses)
+    _check(config, teacher, temperature, {name: losses[name] for name in used})
+    has_head = _at_logits(used, losses)
+    computed = ({head.truth: 0.0} if has_head else {}) | used
+    count_of = {name: losses[name].count or head.truth for name in computed}
+    accuracy = f"{head.truth}_accuracy"
     projected = [name for name in PROJECTED if name in used and config.hidden_size != teacher.hidden_size]
     projection = Dense(config, teacher.hidden_size)
 
     def init(rng):
-        encoder_rng, lm_rng, *rngs = jax.random.split(rng, 2 + len(PROJECTED))
+        encoder_rng, head_rng, *rngs = jax.random.split(rng, 2 + len(PROJECTED))
         params, out = init_encoder(Encoder(config), encoder_rng)
         params = {"encoder": params}
         if has_head:
-            params["masked_lm"] = init_masked_lm(MaskedLMHead(config), lm_rng, out)
+            params[head.name] = head.init(config, head_rng, out)
         if projected:
             drawn = {name: projection.init(rng, out.hidden_BLD)["params"] for name, rng in zip(PROJECTED, rngs)}
             params["projections"] = {name: drawn[name] for name in projected}
@@ -63,32 +132,38 @@ def distill(
 
     def counts(batch):
         of = {
-            "masked_lm": lambda: jnp.sum(batch["masked_lm_weights"], dtype=jnp.float32),
+            head.truth: lambda: jnp.sum(batch[head.weights], dtype=jnp.float32),
             "tokens": lambda: jnp.sum(batch["input_mask"], dtype=jnp.float32),
             # row by row: float32 counts one by one to 16,777,216 only
-            "pairs": lambda: jnp.sum(jnp.sum(_pairs(batch), axis=(1, 2, 3)).astype(jnp.float32)),
+            "pairs": lambda: jnp.sum(jnp.sum(seen_pairs(batch), axis=(1, 2, 3)).astype(jnp.float32)),
         }
-        return {name: of[name]() for name in sorted({"tokens", *(LOSSES[loss].count for loss in computed)})}
+        return {name: of[name]() for name in sorted({"tokens", *count_of.values()})}
+
+    def view(encoder, params, batch, rng) -> View:
+        out, layers = encode_layers(Encoder(encoder), params["encoder"], batch, rng)
+        logits = head.logits(encoder, params[head.name], out, batch, rng) if has_head else None
+        return View(encoder, out.hidden_BLD, layers, logits)
 
     def sums(params, batch, context):
         def project(name, x_BLD):
             return projection.apply({"params": params["projections"][name]}, x_BLD) if name in projected else x_BLD
 
-        student = _view(config, params, batch, context.rng, has_head)
-        pair = Pair(student, _view(teacher, context.frozen, batch, None, has_head), batch, temperature, project)
-        result = {f"{name}_loss": LOSSES[name].sum(pair) for name in computed}
-        return result | ({"masked_lm_accuracy": _masked_lm_sums(pair)[1]} if has_head else {})
+        student, taught = view(config, params, batch, context.rng), view(teacher, context.frozen, batch, None)
+        pair = Pair(student, taught, batch, temperature, project, *(batch.get(name) for name in (head.labels, head.weights)))
+        result = {f"{name}_loss": losses[name].sum(pair) for name in computed}
+        return result | ({accuracy: truth_sums(pair)[1]} if has_head else {})
 
     def predict(params, batch):
-        return {"logits_BPV": _view(config, params, batch, None, has_head).logits_BPV} if has_head else {}
+        return {head.predicted: view(config, params, batch, None).logits} if has_head else {}
 
-    terms = {f"{name}_loss": Term(LOSSES[name].count, weight) for name, weight in computed.items()}
-    return Objective(init, counts, sums, terms | ({"masked_lm_accuracy": Term("masked_lm")} if has_head else {}), predict)
+    terms = {f"{name}_loss": Term(count_of[name], weight) for name, weight in computed.items()}
+    return Objective(init, counts, sums, terms | ({accuracy: Term(head.truth)} if has_head else {}), predict)
 
 
-def looked_at(params: dict, weights: Mapping[str, float]) -> dict:
+def looked_at(params: dict, weights: Mapping[str, float], head: Head = MASKED_LM) -> dict:
     """The part of a teacher's params that losses with these weights look at; raises UserError where it has no such part."""
-    parts = ["encoder"] + ["masked_lm"] * _at_logits(_used(weights))
+    losses = _losses(head)
+    parts = ["encoder"] + [head.name] * _at_logits(_used(weights, losses), losses)
     if missing := [part for part in parts if part not in params]:
         raise UserError(f"the teacher has no {missing[0]}", got=", ".join(params), expected=", ".join(parts))
     return {part: params[part] for part in parts}
@@ -129,189 +204,47 @@ def _shapes(params: dict) -> dict[str, tuple]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
 
 
-class View(NamedTuple):
-    """What one of the two makes of a batch; logits where a loss looks at them."""
-
-    config: EncoderConfig
-    hidden_BLD: jax.Array
-    layers: Layers
-    logits_BPV: jax.Array | None
+def _losses(head: Head) -> dict[str, Loss]:
+    """LOSSES, with the loss of the student alone by the name that it has with this head."""
+    return {head.truth if name == MASKED_LM.truth else name: loss for name, loss in LOSSES.items()}
 
 
-def _view(config: EncoderConfig, params: dict, batch: dict, rng, has_head: bool) -> View:
-    out, layers = encode_layers(Encoder(config), params["encoder"], batch, rng)
-    logits_BPV = None
-    if has_head:
-        head = {"params": params["masked_lm"]}
-        logits_BPV = MaskedLMHead(config).apply(head, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
-    return View(config, out.hidden_BLD, layers, logits_BPV)
+def _at_logits(used: Mapping[str, float], losses: Mapping[str, Loss]) -> bool:
+    return any(losses[name].count is None for name in used)
 
 
-class Pair(NamedTuple):
-    """What the losses compare.
-
-    Attributes:
-        project: (name of PROJECTED, the student's vectors) -> these in the teacher's width.
-    """
-
-    student: View
-    teacher: View
-    batch: dict
-    temperature: float
-    project: Callable
-
-    def both(self, of: Callable) -> tuple:
-        return of(self.student), of(self.teacher)
-
-    @property
-    def every(self) -> int:
-        """Layer m of the student, from 1, learns from layer g(m) = m * every of the teacher, "uniform" in TinyBERT, table 4."""
-        return self.teacher.config.num_hidden_layers // self.student.config.num_hidden_layers
-
-
-def _masked_lm_sums(pair: Pair):
-    return cross_entropy_sums(pair.student.logits_BPV, pair.batch["masked_lm_ids"], pair.batch["masked_lm_weights"])
-
-
-def _masked_lm(pair: Pair):
-    """The loss of the student alone."""
-    return _masked_lm_sums(pair)[0]
-
-
-def _soft_target(pair: Pair):
-    """KL(teacher || student) at temperature T, times T^2, at the masked places (DistilBERT, section 2; its released distiller.py
-    with --restrict_ce_to_mask: without it, as in the released command, at all places of the row)."""
-    losses_BP = divergences(*pair.both(lambda view: view.logits_BPV / pair.temperature))
-    return pair.temperature**2 * jnp.sum(losses_BP * pair.batch["masked_lm_weights"])
-
-
-def _prediction(pair: Pair):
-    """Cross-entropy of the student under the teacher at temperature 1 (TinyBERT, section 3.1), at the masked places."""
-    losses_BP = soft_cross_entropies(*pair.both(lambda view: view.logits_BPV))
-    return jnp.sum(losses_BP * pair.batch["masked_lm_weights"])
-
-
-def _cosine(pair: Pair):
-    """1 - cosine of the last hidden states of each real token (DistilBERT, section 2)."""
-    student_BLD, teacher_BLD = pair.both(lambda view: view.hidden_BLD.astype(jnp.float32))
-    squares_BL = jnp.sum(student_BLD**2, axis=-1) * jnp.sum(teacher_BLD**2, axis=-1)
-    cosines_BL = jnp.sum(student_BLD * teacher_BLD, axis=-1) * jax.lax.rsqrt(jnp.maximum(squares_BL, 1e-24))
-    return jnp.sum((1 - cosines_BL) * pair.batch["input_mask"])
-
-
-def _embedding(pair: Pair):
-    """Mean squared difference of the embeddings of each token (TinyBERT, section 3.1)."""
-    return _squared_errors(pair, "embedding", *pair.both(lambda view: view.layers.hidden_NBLD[0]))
-
-
-def _hidden(pair: Pair):
-    """The same of what each layer gives out, summed over the student's layers, each with weight 1 (TinyBERT, section 3.1)."""
-    student_NBLD, teacher_NBLD = pair.both(lambda view: view.layers.hidden_NBLD)
-    of_layer = lambda ours_BLD, theirs_BLD: _squared_errors(pair, "hidden", ours_BLD, theirs_BLD)  # noqa: E731
-    return _over_layers(of_layer, student_NBLD[1:], teacher_NBLD[pair.every :: pair.every])
-
-
-def _squared_errors(pair: Pair, name: str, student_BLD, teacher_BLD):
-    difference_BLD = pair.project(name, student_BLD).astype(jnp.float32) - teacher_BLD.astype(jnp.float32)
-    return jnp.sum(jnp.mean(difference_BLD**2, axis=-1) * pair.batch["input_mask"])
-
-
-def _attention(pair: Pair):
-    """Mean squared difference of the scores before softmax, over heads and pairs of tokens that see each other, summed over the
-    student's layers (TinyBERT, section 3.1; the released general_distill.py counts padding in, as zeros)."""
-    seen_B1LL = _pairs(pair.batch)
-
-    def of_layer(ours, theirs):
-        difference_BHLL = scores(pair.student.config, *ours, seen_B1LL) - scores(pair.teacher.config, *theirs, seen_B1LL)
-        return jnp.sum(jnp.mean(jnp.sum(difference_BHLL**2, axis=-1), axis=1))
-
-    ours, theirs = pair.both(lambda view: (view.layers.query_NBLHK, view.layers.key_NBLHK))
-    return _over_layers(of_layer, ours, jax.tree.map(lambda leaf: leaf[pair.every - 1 :: pair.every], theirs))
-
-
-def _over_layers(of_layer: Callable, student, teacher):
-    """The sum of of_layer over the first axes, one index after another and computed anew in the backward pass: the scores of all
-    layers at once would be most of the memory."""
-
-    def add(total, layers):
-        return total + of_layer(*layers), None
-
-    return jax.lax.scan(jax.checkpoint(add), jnp.zeros((), jnp.float32), (student, teacher))[0]
-
-
-def _last_attention(pair: Pair):
-    """KL(teacher || student) of what each token attends to in the last layer, mean over heads (MiniLM, section 3.1)."""
-    return _relation_divergence(pair, lambda layers: (layers.query_NBLHK[-1], layers.key_NBLHK[-1]))
-
-
-def _value_relation(pair: Pair):
-    """The same of softmax(v v / sqrt(K)) of the last layer's values v, K being the width of a head (MiniLM, section 3.2)."""
-    return _relation_divergence(pair, lambda layers: (layers.value_NBLHK[-1], layers.value_NBLHK[-1]))
-
-
-def _relation_divergence(pair: Pair, related: Callable):
-    seen_B1LL = visible(pair.batch["input_mask"], pair.batch.get("sequence_ids"))
-    losses_BHL = divergences(*pair.both(lambda view: scores(view.config, *related(view.layers), seen_B1LL)))
-    return jnp.sum(jnp.mean(losses_BHL, axis=1) * pair.batch["input_mask"])
-
-
-def _pairs(batch: dict) -> jax.Array:
-    """bool[B, 1, L, L]: the tokens that see each other."""
-    return visible(batch["input_mask"], batch.get("sequence_ids")) & (batch["input_mask"] > 0)[:, None, :, None]
-
-
-class Loss(NamedTuple):
-    """
-    Attributes:
-        count: by which its sum is divided: the places of "masked_lm", "tokens", or "pairs" of tokens that see each other.
-        sum: Pair -> float32.
-        equal: a size that student and teacher must have in common.
-        layer_by_layer: whether the student's layers must divide those of the teacher.
-    """
-
-    count: str
-    sum: Callable
-    equal: str = ""
-    layer_by_layer: bool = False
-
-
-LOSSES = {
-    "masked_lm": Loss("masked_lm", _masked_lm),
-    "soft_target": Loss("masked_lm", _soft_target),
-    "cosine": Loss("tokens", _cosine, equal="hidden_size"),
-    "embedding": Loss("tokens", _embedding),
-    "hidden": Loss("tokens", _hidden, layer_by_layer=True),
-    "attention": Loss("pairs", _attention, equal="num_attention_heads", layer_by_layer=True),
-    "prediction": Loss("masked_lm", _prediction),
-    "last_attention": Loss("tokens", _last_attention, equal="num_attention_heads"),
-    "value_relation": Loss("tokens", _value_relation, equal="num_attention_heads"),
-}
-PROJECTED = ("embedding", "hidden")
-
-
-def _at_logits(used: Mapping[str, float]) -> bool:
-    return any(LOSSES[name].count == "masked_lm" for name in used)
-
-
-def _used(weights: Mapping[str, float]) -> dict[str, float]:
+def _used(weights: Mapping[str, float], losses: Mapping[str, Loss]) -> dict[str, float]:
     """The weights that are not 0."""
     weights = dict(weights)
-    if set(weights) != set(LOSSES) or min(weights.values()) < 0 or not any(weights.values()):
+    if set(weights) != set(losses) or min(weights.values()) < 0 or not any(weights.values()):
         raise UserError(
             "objective.weights do not say how the losses are weighted",
             got=", ".join(f"{name}={weight}" for name, weight in weights.items()),
-            expected=f"a number for each of {', '.join(LOSSES)}: none below 0, one above",
+            expected=f"a number for each of {', '.join(losses)}: none below 0, one above",
         )
     return {name: weight for name, weight in weights.items() if weight}
 
 
-def _check(student: EncoderConfig, teacher: EncoderConfig, layers: Sequence[int], temperature: float, used: dict) -> None:
-    """Raises UserError where the settings do not go with the sizes of the two encoders."""
+def _check(student: EncoderConfig, teacher: EncoderConfig, temperature: float, used: Mapping[str, Loss]) -> None:
+    """Raises UserError where the losses do not go with the sizes of the two encoders."""
     if temperature <= 0:
         raise UserError("objective.temperature is out of range", got=temperature, expected="above 0")
     if {student.block, teacher.block} != {"post_norm"}:
         blocks = f"model.block={student.block} of the student, {teacher.block} of the teacher"
         raise UserError("distillation compares layers of BERT's kind only", got=blocks, expected="post_norm in both")
+    depth, depth_above = student.num_hidden_layers, teacher.num_hidden_layers
+    for name, loss in used.items():
+        fix = f"change the student, or set --config.objective.weights.{name}=0"
+        if loss.equal and getattr(student, loss.equal) != getattr(teacher, loss.equal):
+            both = f"{getattr(student, loss.equal)} of the student, {getattr(teacher, loss.equal)} of the teacher"
+            raise UserError(f"the loss {name} needs the same model.{loss.equal} in both", got=both, fix=fix)
+        if loss.layer_by_layer and depth_above % depth:
+            both = f"{depth} layers of the student, {depth_above} of the teacher"
+            raise UserError(f"the loss {name} needs layers that divide those of the teacher", got=both, fix=fix)
+
+
+def _check_start(student: EncoderConfig, teacher: EncoderConfig, layers: Sequence[int]) -> None:
+    """Raises UserError where the student cannot start as these layers of the teacher."""
     depth, depth_above = student.num_hidden_layers, teacher.num_hidden_layers
     if layers and (len(layers) != depth or not all(0 <= layer < depth_above for layer in layers)):
         raise UserError(
@@ -321,11 +254,3 @@ def _check(student: EncoderConfig, teacher: EncoderConfig, layers: Sequence[int]
         )
     if layers and (student.num_hidden_groups or teacher.num_hidden_groups):
         raise UserError("layers that share weights cannot be taken over", fix="set --config.objective.teacher_layers='()'")
-    for name in used:
-        size, fix = LOSSES[name].equal, f"change the student, or set --config.objective.weights.{name}=0"
-        if size and getattr(student, size) != getattr(teacher, size):
-            both = f"{getattr(student, size)} of the student, {getattr(teacher, size)} of the teacher"
-            raise UserError(f"the loss {name} needs the same model.{size} in both", got=both, fix=fix)
-        if LOSSES[name].layer_by_layer and depth_above % depth:
-            both = f"{depth} layers of the student, {depth_above} of the teacher"
-            raise UserError(f"the loss {name} needs layers that divide those of the teacher", got=both, fix=fix)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -20,13 +21,14 @@ class Kind(NamedTuple):
     load: Callable[[Path, bool], Tokenizer]  # vocab_file, do_lower_case
     words: Callable[[bool], Callable[[str], Iterable[str]]]  # do_lower_case -> text -> what is counted
     learn: Callable[[Counter[str], int, bool, Path], None]  # counts, vocab_size, do_lower_case, where it is written
+    beside: tuple[str, ...] = ()  # names of the other files in its folder
 
 
 KINDS = {
     "wordpiece": Kind("vocab.txt", wordpiece.load, learn.wordpiece_words, learn.save_wordpiece),
     "unigram": Kind("spiece.model", sentence_piece.load_unigram, learn.sentencepiece_words, learn.save_unigram),
     "bpe": Kind("spiece.model", sentence_piece.load_bpe, learn.sentencepiece_words, learn.save_bpe),
-    "bytelevel": Kind("vocab.json", byte_level.load, learn.bytelevel_words, learn.save_bytelevel),
+    "bytelevel": Kind("vocab.json", byte_level.load, learn.bytelevel_words, learn.save_bytelevel, (byte_level.MERGES_FILE,)),
     "items": Kind("items.txt", items.load, items.words, items.save),
 }
 
@@ -45,6 +47,14 @@ def load(kind: str, vocab_file: str | Path, do_lower_case: bool) -> Tokenizer:
         UserError: an unknown kind, or a file that is not a complete vocabulary of it.
     """
     return kind_of(kind).load(Path(vocab_file), do_lower_case)
+
+
+def copy(kind: str, vocab_file: Path, folder: Path) -> None:
+    """Puts a vocabulary into a folder, under the names that its kind has there."""
+    rules = kind_of(kind)
+    shutil.copyfile(vocab_file, folder / rules.file_name)
+    for name in rules.beside:
+        shutil.copyfile(vocab_file.with_name(name), folder / name)
 
 
 @dataclass(frozen=True)

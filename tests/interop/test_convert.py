@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import convert, finetune
+from bert_jax import convert
 from bert_jax.__main__ import main
 from bert_jax.build import build_objective, encoder_config
 from bert_jax.interop import huggingface
@@ -14,6 +14,7 @@ from bert_jax.trained import open_trained
 from bert_jax.transfer import transfer
 from tests import tiny
 from tests.interop import peers
+from tests.test_finetune import objective_of
 
 STRINGS = 300
 KEPT = (
@@ -139,7 +140,7 @@ def test_what_came_in_fills_masks(bert, capsys):
 def test_what_came_in_is_what_fine_tuning_starts_from(bert):
     config = configs.load(f"{tiny.ROOT}/configs/finetune_glue.py:sst2", [f"init_checkpoint={bert[1]}"])
     trained = open_trained(bert[1])
-    wanted = jax.eval_shape(finetune.build_objective(config, trained).init, jax.random.key(0))
+    wanted = jax.eval_shape(objective_of(config, trained).init, jax.random.key(0))
     assert transfer(trained.params, wanted, source=bert[1]).new == ["classifier"]
 
 

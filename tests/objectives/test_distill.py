@@ -1,5 +1,7 @@
 """Each loss of distillation against torch, on what transformers' models make of a batch, by the formula of its paper."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from bert_jax.batch import Context
 from bert_jax.errors import UserError
 from bert_jax.interop.names import from_huggingface
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives.distill import LOSSES, distill, looked_at, start
+from bert_jax.objectives.classify import classify
+from bert_jax.objectives.distill import LOSSES, distill, distill_classes, looked_at, start
 from tests.parity import case, theirs
 
 TEMPERATURE, HEADS = 2.0, 4
@@ -179,6 +182,57 @@ def test_packed_rows_have_the_losses_of_single_ones():
         found.append({name: float(value) for name, value in compute(batch).items()})
     assert found[0]["pairs"] == one**2 + other**2
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+ON_CLASSES = dict.fromkeys({"label": 0, **LOSSES}.keys() - {"masked_lm"}, 0.0)
+ON_CLASSES |= {"label": 0.7, "soft_target": 1.3, "prediction": 1.5, "embedding": 0.5, "attention": 0.3}
+
+
+def test_on_a_task_the_losses_of_classes_are_those_of_the_formula():
+    """In numpy, of the logits that each of the two gives; the last row only fills the batch."""
+    student, teacher = (replace(config, pooler=True, num_hidden_layers=1) for config in (NARROW, TEACHER))
+    objective = distill_classes(student, 3, teacher=teacher, temperature=TEMPERATURE, weights=ON_CLASSES)
+    theirs = classify(teacher, 3)
+    rows = {name: array for name, array in case.batch().items() if name in ("input_ids", "input_mask", "segment_ids")}
+    rows["label_ids"], rows["label_weights"] = np.array([0, 1, 2, 0], np.int32), np.array([1, 1, 1, 0], np.float32)
+    rows["input_mask"][-1] = 0
+
+    @jax.jit
+    def compute(rng):
+        params, frozen = objective.init(rng), theirs.init(jax.random.fold_in(rng, 1))
+
+        def loss(params):
+            sums, counts = objective.sums(params, rows, Context(frozen=frozen)), objective.counts(rows)
+            return objective.loss(sums, counts), objective.means(sums, counts)
+
+        logits = objective.predict(params, rows)["logits_BC"], theirs.predict(frozen, rows)["logits_BC"]
+        return *logits, *jax.grad(loss, has_aux=True)(params)
+
+    ours_BC, theirs_BC, gradients, found = jax.tree.map(np.asarray, compute(jax.random.key(0)))
+
+    def log_softmax(z_BC):
+        z_BC = z_BC.astype(np.float64)
+        return z_BC - np.log(np.exp(z_BC).sum(-1, keepdims=True))
+
+    def mean(losses_B):
+        return np.sum(losses_B * rows["label_weights"]) / 3
+
+    soft_BC = np.exp(log_softmax(theirs_BC / TEMPERATURE))
+    expected = {
+        "prediction": mean(-(np.exp(log_softmax(theirs_BC)) * log_softmax(ours_BC)).sum(-1)),
+        "soft_target": TEMPERATURE**2 * mean((soft_BC * (np.log(soft_BC) - log_softmax(ours_BC / TEMPERATURE))).sum(-1)),
+        "label": mean(-log_softmax(ours_BC)[np.arange(4), rows["label_ids"]]),
+    }
+    assert {name: found[f"{name}_loss"] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert found["label_accuracy"] == pytest.approx(mean(ours_BC.argmax(-1) == rows["label_ids"]))
+    whole = sum(weight * found[f"{name}_loss"] for name, weight in ON_CLASSES.items() if weight)
+    assert found["loss"] == pytest.approx(whole, rel=1e-5)
+    assert gradients.keys() == {"encoder", "classifier", "projections"}
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves((gradients["classifier"], gradients["projections"])))
+
+
+def test_the_counts_come_in_one_order_in_every_process():
+    assert list(make(STUDENT, ALL).counts(case.batch())) == ["masked_lm", "pairs", "tokens"]
 
 
 def test_a_loss_alone_has_only_the_params_that_it_needs():

@@ -77,7 +77,6 @@ def one_device():
         ("narrow", "jit", 8, {"fsdp": 2, "tensor": 2}),
         ("narrow", "jit", 2, {"accumulate": 4}),
         ("narrow", "pmap", 8, {}),
-        ("cosine", "jit", 8, {"fsdp": 2, "tensor": 2}),
         ("cosine", "pmap", 8, {}),
     ],
     ids=lambda value: str(value).replace("'", ""),

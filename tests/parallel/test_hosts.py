@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.parallel import hosts
 from tests import tiny
@@ -23,8 +24,13 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def both():
+def both(tmp_path_factory):
     """What each of two processes of two devices printed."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints.save(7, {"x": np.arange(3, dtype=np.float32)}, {})
+    checkpoints.wait()
+    checkpoints.close()
     shared = {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "JAX_NUM_PROCESSES": "2",
@@ -32,7 +38,7 @@ def both():
     }
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.parallel.one_of_two"],
+            [sys.executable, "-m", "tests.parallel.one_of_two", folder],
             cwd=tiny.ROOT,
             env=os.environ | shared | {"JAX_PROCESS_ID": str(index)},
             stdout=subprocess.PIPE,
@@ -46,6 +52,10 @@ def both():
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_each_of_two_processes_reads_the_checkpoints_of_another_run(both):
+    assert [printed["read"] for printed in both] == [[7, [0.0, 1.0, 2.0]]] * 2
 
 
 def test_two_processes_give_the_result_of_one(both):
