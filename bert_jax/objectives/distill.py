@@ -55,7 +55,7 @@ def distill(
         params, out = init_encoder(Encoder(config), encoder_rng)
         params = {"encoder": params}
         if has_head:
-            params["masked_lm"] = init_masked_lm(MaskedLMHead(config), lm_rng, out)
+            params["masked_lm"] = init_masked_lm(config, lm_rng, out)
         if projected:
             drawn = {name: projection.init(rng, out.hidden_BLD)["params"] for name, rng in zip(PROJECTED, rngs)}
             params["projections"] = {name: drawn[name] for name in projected}
