@@ -20,6 +20,7 @@ from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.interop import card, certificate, huggingface, released, vocabulary
 from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives import electra
 from bert_jax.parallel.step import init_state
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.trained import Trained, open_trained
@@ -31,7 +32,13 @@ OBJECTIVES = {  # heads -> the section of the config that says who computes them
     ("masked_lm",): {"name": "bert", "next_sentence": False},
     ("masked_lm", "next_sentence"): {"name": "bert", "next_sentence": True},
     ("classifier",): {"name": "classify"},
+    ("token_classifier",): {"name": "tag"},
+    ("answer_span",): {"name": "answer"},
+    ("choice",): {"name": "choose"},
 }
+# What only training has a use for, and no class of transformers a place: of ELECTRA the generator, which goes out by itself; the
+# heads of SpanBERT and SimCSE; what makes a student's vectors as wide as its teacher's.
+TRAINING_ONLY = ("generator", "span_boundary", "mlp", "projections")
 
 
 def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[str], None] = print) -> None:
@@ -55,7 +62,7 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
         peer = source
         if is_release:  # which transformers does not read: it is shown what the model is there
             peer = Path(scratch)
-            _write(trained, peer)
+            _write(trained, trained.params, _encoder(trained), peer)
         checked = certificate.certify(source, peer, model, _encoder(trained), trained.params, tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
     say(f"{model.kind} -> {workdir}\n{card.figures(checked)}")
@@ -97,8 +104,11 @@ def _save(folder: Path, objective, params: dict, facts: dict) -> None:
     checkpoints.close()
 
 
-def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[str], None] = print) -> None:
+def take_out(workdir: Path, target: Path, *, num_strings: int, part: str = "encoder", say: Callable[[str], None] = print) -> None:
     """Makes a directory that transformers loads from a workdir: pretrained, fine-tuned or brought in.
+
+    Args:
+        part: "encoder", of a run of ELECTRA the discriminator; or the "generator" of such a run.
 
     Raises:
         UserError: there is no trained model, no class of transformers computes what it does, the certificate fails, or the target
@@ -106,19 +116,33 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
     """
     fine_tuned = "task" in (workdirs.read_config(workdir) or {})
     trained = finetune.open_finetuned(workdir, say=say) if fine_tuned else open_trained(workdir, say=say)
-    encoder, tokenizer = _encoder(trained), trained.tokenizer
+    encoder, params, left_out = _generator(trained) if part == "generator" else _encoder_part(trained)
     with _made_whole(target) as folder:
-        _write(trained, folder)
+        _write(trained, params, encoder, folder)
         model = huggingface.read(folder)
-        checked = certificate.certify(folder, folder, model, encoder, trained.params, tokenizer, num_strings)
+        checked = certificate.certify(folder, folder, model, encoder, params, trained.tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
-        card.write(folder / "README.md", model, encoder, trained.step, checked)
-    say(f"{workdir} -> {target}: {model.kind}\n{card.figures(checked)}")
+        card.write(folder / "README.md", model, encoder, trained.step, left_out, checked)
+    without = f", without {', '.join(left_out)}, of use in training alone" if left_out else ""
+    say(f"{workdir} -> {target}: {model.kind}{without}\n{card.figures(checked)}")
 
 
-def _write(trained: Trained, folder: Path) -> None:
-    encoder, labels = _encoder(trained), list(trained.config.get("labels", []))
-    huggingface.write(folder, encoder, trained.params, labels, trained.tokenizer)
+def _encoder_part(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
+    """(sizes, params, names of those that are left out) of what was trained."""
+    params = {name: part for name, part in trained.params.items() if name not in TRAINING_ONLY}
+    return _encoder(trained), params, sorted(trained.params.keys() - params.keys())
+
+
+def _generator(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
+    if "generator" not in trained.params:
+        raise UserError("the run has no generator", got=", ".join(trained.params), expected="a run of configs/electra.py")
+    encoder = electra.generator_config(_encoder(trained), trained.config.objective.generator_size)
+    return encoder, electra.generator_params(trained.params), []
+
+
+def _write(trained: Trained, params: dict, encoder: EncoderConfig, folder: Path) -> None:
+    labels = list(trained.config.get("labels", []))
+    huggingface.write(folder, encoder, params, labels, trained.tokenizer)
     vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
 
 

@@ -16,7 +16,7 @@ tags:
 ```python
 import transformers
 
-model = transformers.{kind}.from_pretrained("this folder")
+model = transformers.{kind}.from_pretrained("this folder"{options})
 tokenizer = transformers.AutoTokenizer.from_pretrained("this folder")
 ```
 
@@ -30,8 +30,8 @@ What was checked when it was exported (`certificate.json` has all of it, and the
 """
 
 
-def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: dict) -> None:
-    """Writes the card; `checked` is what certificate.certify found."""
+def write(path: Path, model: Model, encoder: EncoderConfig, step: int, left_out: list[str], checked: dict) -> None:
+    """Writes the card; `left_out` are parts of the trained model, `checked` is what certificate.certify found."""
     facts = {
         "architecture": f"{model.family}, {encoder.num_hidden_layers} layers of width {encoder.hidden_size}",
         "parameters": f"{sum(array.size for array in model.tensors.values()):,}",
@@ -39,10 +39,14 @@ def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: 
         "longest row": encoder.longest_row,
         "training steps": f"{step:,}",
     }
+    if left_out:
+        facts["left out, of use in training alone"] = ", ".join(left_out)
     if model.labels:
         facts["classes"] = ", ".join(model.labels)
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    path.write_text(CARD.format(kind=model.kind, rows=rows, figures=figures(checked)), encoding="utf-8")
+    without = not model.heads and not encoder.pooler and "encoder/pooler" in model.names  # the class would draw one
+    options = ", add_pooling_layer=False" if without else ""
+    path.write_text(CARD.format(kind=model.kind, options=options, rows=rows, figures=figures(checked)), encoding="utf-8")
 
 
 def figures(checked: dict) -> str:
