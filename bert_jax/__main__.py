@@ -114,7 +114,7 @@ def convert(args, config) -> int:
     if args.source is not None:
         convert.bring_in(args.source, args.workdir, num_strings=args.num_strings)
     else:
-        convert.take_out(args.workdir, args.to, num_strings=args.num_strings)
+        convert.take_out(args.workdir, args.to, num_strings=args.num_strings, part=args.part)
     return EXIT_DONE
 
 
@@ -172,6 +172,14 @@ VERBS = {
         options=(
             ("--from", {"dest": "source", "type": Path, "metavar": "DIR", "help": "what to make the workdir from"}),
             ("--to", {"type": Path, "metavar": "DIR", "help": "where to put the workdir's model; must not exist, or be empty"}),
+            (
+                "--part",
+                {
+                    "choices": ("encoder", "generator"),
+                    "default": "encoder",
+                    "help": "of a run of ELECTRA, with --to: the discriminator, that is the encoder, or the generator",
+                },
+            ),
             ("--num_strings", {"type": int, "default": 10_000, "help": "texts on which the two tokenisers are compared"}),
         ),
     ),

@@ -9,10 +9,10 @@ The names are those of the data files of google-research/bert.
 
 A row holds one example, or several packed one behind the other. Only packed batches have sequence_ids, position_ids and
 cls_positions, and their pairs have a label for each example: [B, E] where a row of one example has [B]. Only batches for
-sentence encoders have an axis T: their examples are texts, each a row of its own.
+sentence encoders and of choices have an axis T: their examples are texts, each a row of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,9 +41,13 @@ FIELDS = {
     "next_sentence_weights": Field(
         "B or BE", "float32", "1 for a real example, 0 for one that only fills a slot or the last batch"
     ),
-    "label_ids": Field("B", "int32", "class of the row, when fine-tuning"),
+    "label_ids": Field("B or BL", "int32", "class of the row or of each piece, number of the right text, when fine-tuning"),
     "label_values": Field("B", "float32", "score of the row, when learning one"),
-    "label_weights": Field("B", "float32", "1 for a real row, 0 for a row that only fills the last batch"),
+    "label_weights": Field(
+        "B or BL", "float32", "1 for a real row or a piece with a class, 0 for other pieces and what only fills the last batch"
+    ),
+    "start_positions": Field("B", "int32", "place in the row where the answer begins; 0, that of [CLS], where there is none"),
+    "end_positions": Field("B", "int32", "place of the last piece of the answer; 0 where there is none"),
 }
 
 
@@ -83,3 +87,11 @@ def check(batch: dict[str, np.ndarray]) -> None:
                 raise UserError(
                     f"batch[{name!r}] disagrees with the other arrays on {letter}", got=size, expected=str(sizes[letter])
                 )
+
+
+def padded(rows: Sequence[Sequence[int]], *, size: int, length: int) -> dict[str, np.ndarray]:
+    """Rows of pieces as what an encoder reads, int32[size, length] each: the rows from place 0 on, all of segment 0."""
+    batch = {name: np.zeros((size, length), np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
+    for number, row in enumerate(rows):
+        batch["input_ids"][number, : len(row)], batch["input_mask"][number, : len(row)] = row, 1
+    return batch

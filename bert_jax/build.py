@@ -10,7 +10,7 @@ from bert_jax.data import loader
 from bert_jax.data.masking import MaskRule
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.objectives import classify, contrastive, distill, electra, encoder_alone, pretrain, spanbert
+from bert_jax.objectives import answer, choose, classify, contrastive, distill, electra, encoder_alone, pretrain, spanbert, tag
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel.layout import Layout, make_layout
@@ -22,6 +22,9 @@ OBJECTIVES = {  # objective.name -> encoder and the other settings of the sectio
     "spanbert": spanbert.spanbert,
     "distill": distill.distill,
     "classify": classify.classify,
+    "tag": tag.tag,
+    "answer": answer.answer,
+    "choose": choose.choose,
     "encoder": encoder_alone.encoder_alone,
 }
 

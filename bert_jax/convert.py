@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +13,13 @@ import optax
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
-from bert_jax import jobs
 from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, encoder_config
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.interop import card, certificate, huggingface, released, vocabulary
 from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives import electra
 from bert_jax.parallel.step import init_state
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.trained import Trained, open_trained
@@ -31,7 +31,13 @@ OBJECTIVES = {  # heads -> the section of the config that says who computes them
     ("masked_lm",): {"name": "bert", "next_sentence": False},
     ("masked_lm", "next_sentence"): {"name": "bert", "next_sentence": True},
     ("classifier",): {"name": "classify"},
+    ("token_classifier",): {"name": "tag"},
+    ("answer_span",): {"name": "answer"},
+    ("choice",): {"name": "choose"},
 }
+# What only training has a use for, and no class of transformers a place: of ELECTRA the generator, which goes out by itself; the
+# heads of SpanBERT, SimCSE and Sentence-BERT; what makes a student's vectors as wide as its teacher's.
+TRAINING_ONLY = ("generator", "span_boundary", "mlp", "pair_classifier", "projections")
 
 
 def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[str], None] = print) -> None:
@@ -55,7 +61,7 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
         peer = source
         if is_release:  # which transformers does not read: it is shown what the model is there
             peer = Path(scratch)
-            _write(trained, peer)
+            _write(trained, trained.params, _encoder(trained), peer)
         checked = certificate.certify(source, peer, model, _encoder(trained), trained.params, tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
     say(f"{model.kind} -> {workdir}\n{card.figures(checked)}")
@@ -97,34 +103,44 @@ def _save(folder: Path, objective, params: dict, facts: dict) -> None:
     checkpoints.close()
 
 
-def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[str], None] = print) -> None:
+def take_out(workdir: Path, target: Path, *, num_strings: int, part: str = "encoder", say: Callable[[str], None] = print) -> None:
     """Makes a directory that transformers loads from a workdir: pretrained, fine-tuned or brought in.
+
+    Args:
+        part: "encoder", of a run of ELECTRA the discriminator; or the "generator" of such a run.
 
     Raises:
         UserError: there is no trained model, no class of transformers computes what it does, the certificate fails, or the target
             holds something. None of these leaves a target.
     """
     trained = open_trained(workdir, say=say)
-    if "task" in trained.config:
-        trained = trained._replace(params=_used(trained.params, jobs.named(trained.config.task).heads))
-    encoder, tokenizer = _encoder(trained), trained.tokenizer
+    encoder, params, left_out = _generator(trained) if part == "generator" else _encoder_part(trained)
     with _made_whole(target) as folder:
-        _write(trained, folder)
+        _write(trained, params, encoder, folder)
         model = huggingface.read(folder)
-        checked = certificate.certify(folder, folder, model, encoder, trained.params, tokenizer, num_strings)
+        checked = certificate.certify(folder, folder, model, encoder, params, trained.tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
-        card.write(folder / "README.md", model, encoder, trained.step, checked)
-    say(f"{workdir} -> {target}: {model.kind}\n{card.figures(checked)}")
+        card.write(folder / "README.md", model, encoder, trained.step, left_out, checked)
+    without = f", without {', '.join(left_out)}, of use in training alone" if left_out else ""
+    say(f"{workdir} -> {target}: {model.kind}{without}\n{card.figures(checked)}")
 
 
-def _used(params: dict, heads: Sequence[str]) -> dict:
-    """Without what was only a help in training."""
-    return {name: part for name, part in params.items() if name in ("encoder", *heads)}
+def _encoder_part(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
+    """(sizes, params, names of those that are left out) of what was trained."""
+    params = {name: part for name, part in trained.params.items() if name not in TRAINING_ONLY}
+    return _encoder(trained), params, sorted(trained.params.keys() - params.keys())
 
 
-def _write(trained: Trained, folder: Path) -> None:
-    encoder, labels = _encoder(trained), list(trained.config.get("labels", []))
-    huggingface.write(folder, encoder, trained.params, labels, trained.tokenizer)
+def _generator(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
+    if "generator" not in trained.params:
+        raise UserError("the run has no generator", got=", ".join(trained.params), expected="a run of configs/electra.py")
+    encoder = electra.generator_config(_encoder(trained), trained.config.objective.generator_size)
+    return encoder, electra.generator_params(trained.params), []
+
+
+def _write(trained: Trained, params: dict, encoder: EncoderConfig, folder: Path) -> None:
+    labels = list(trained.config.get("labels", []))
+    huggingface.write(folder, encoder, params, labels, trained.tokenizer)
     vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
 
 

@@ -43,14 +43,12 @@ class Task(NamedTuple):
         objectives: objective.name -> encoder and the other settings of the section as its arguments.
         pooler: whether they read the pooled vector of [CLS].
         job: (config, encoder, objective, tokenizer) -> Job; reads the data.
-        heads: the params beside the encoder that are more than a help in training.
         labels: names of the classes, where there are classes.
     """
 
     objectives: Mapping[str, Callable]
     pooler: bool
     job: Callable[..., Job]
-    heads: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
 
@@ -101,7 +99,6 @@ def _of_classes(labels: tuple[str, ...]) -> Task:
         },
         pooler=True,
         job=classification,
-        heads=("classifier",),
         labels=labels,
     )
 

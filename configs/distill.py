@@ -65,6 +65,7 @@ def distilbert():
     config.objective.temperature = 2.0
     config.objective.teacher_layers = (0, 2, 4, 7, 9, 11)
     config.model.type_vocab_size = 0
+    config.model.pooler_act = "relu"  # when fine-tuned, as DistilBertForSequenceClassification
 
     config.data.max_seq_length = 512
     config.data.max_predictions_per_seq = 77

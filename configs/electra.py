@@ -56,6 +56,7 @@ def published(layers, width, heads, table_width, generator, masked, length, rate
     config.model.num_attention_heads = heads
     config.model.embedding_size = table_width
     config.model.pooler = False
+    config.model.pooler_act = "gelu"  # when fine-tuned, as ElectraForSequenceClassification
     config.objective = ConfigDict()
     config.objective.name = "electra"
     config.objective.generator_size = generator

@@ -61,6 +61,7 @@ def published(layers: int, width: int, inner: int, rows: int, rate: float, warmu
     config.model.type_vocab_size = 0
     config.model.max_position_embeddings = 8192
     config.model.pooler = False
+    config.model.pooler_act = "gelu"  # when fine-tuned, as ModernBertForSequenceClassification
     config.model.layer_norm_eps = 1e-5
     config.model.hidden_dropout_prob = 0.0
     config.model.attention_probs_dropout_prob = 0.0

@@ -30,8 +30,8 @@ What was checked when it was exported (`certificate.json` has all of it, and the
 """
 
 
-def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: dict) -> None:
-    """Writes the card; `checked` is what certificate.certify found."""
+def write(path: Path, model: Model, encoder: EncoderConfig, step: int, left_out: list[str], checked: dict) -> None:
+    """Writes the card; `left_out` are parts of the trained model, `checked` is what certificate.certify found."""
     facts = {
         "architecture": f"{model.family}, {encoder.num_hidden_layers} layers of width {encoder.hidden_size}",
         "parameters": f"{sum(array.size for array in model.tensors.values()):,}",
@@ -39,6 +39,8 @@ def write(path: Path, model: Model, encoder: EncoderConfig, step: int, checked: 
         "longest row": encoder.longest_row,
         "training steps": f"{step:,}",
     }
+    if left_out:
+        facts["left out, of use in training alone"] = ", ".join(left_out)
     if model.labels:
         facts["classes"] = ", ".join(model.labels)
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,9 +16,11 @@ from bert_jax.interop import names
 from bert_jax.interop.huggingface import Model
 from bert_jax.interop.strings import strings
 from bert_jax.interop.vocabulary import MODEL
+from bert_jax.models import pre_norm
 from bert_jax.models.attention import visible
 from bert_jax.models.encoder import Block, Embeddings, Encoder, EncoderConfig
-from bert_jax.models.heads import ClassHead, MaskedLMHead, PieceHead
+from bert_jax.models.heads import ClassHead, MaskedLMHead, PieceHead, TokenHead
+from bert_jax.models.layers import LayerNorm
 from bert_jax.text.tokenizer import Tokenizer
 
 TOLERANCE = 1e-4  # of a difference in float32, where the values are at most 1 in size; of the largest value where it is more
@@ -28,6 +31,10 @@ LOGITS = {  # what we compute -> how the outputs of transformers call it
     "masked_lm": ("prediction_logits", "logits"),
     "next_sentence": ("seq_relationship_logits", "sop_logits"),
     "classifier": ("logits",),
+    "token_classifier": ("logits",),
+    "answer_start": ("start_logits",),
+    "answer_end": ("end_logits",),
+    "choice": ("logits",),
     "replaced": ("logits",),
     "pooled": ("pooler_output",),
 }
@@ -90,6 +97,8 @@ def compare_outputs(folder: Path, kind: str, encoder: EncoderConfig, params: dic
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["input_mask"]}
     if encoder.type_vocab_size > 1:
         inputs["token_type_ids"] = batch["segment_ids"]
+    if "choice" in params:  # the rows are the choices of one example
+        inputs = {name: array[None] for name, array in inputs.items()}
     with torch.no_grad():
         out = peer.eval()(**{name: torch.from_numpy(array) for name, array in inputs.items()}, output_hidden_states=True)
     theirs = {f"layer {number}": hidden.numpy() for number, hidden in enumerate(out.hidden_states)}
@@ -132,12 +141,30 @@ def hidden_states(encoder: EncoderConfig, params: dict, batch: dict) -> dict[str
         return Block(encoder).apply({"params": layer}, x_BLD, visible(jnp.asarray(batch["input_mask"])), False)[0]
 
     found = {"embeddings": embedded(params["embeddings"])}
+    if encoder.block == "pre_norm":
+        return found | _pre_norm_states(encoder, params, batch, found["embeddings"])
     stacked = params["layers"]["block"] if encoder.num_hidden_groups else params["layers"]
     weights = encoder.num_hidden_groups or encoder.num_hidden_layers
     for number in range(encoder.num_hidden_layers):
         layer = jax.tree.map(lambda leaf: leaf[number * weights // encoder.num_hidden_layers], stacked)  # noqa: B023
         found[f"layer {number + 1}"] = through(layer, list(found.values())[-1])
     return found
+
+
+def _pre_norm_states(encoder: EncoderConfig, params: dict, batch: dict, x_BLD) -> dict[str, jax.Array]:
+    """The same of the layers of ModernBERT; with the last one, as in transformers, the LayerNorm behind it."""
+
+    @partial(jax.jit, static_argnums=0)
+    def through(kind: int, layer, x_BLD):
+        return pre_norm.kinds(encoder, jnp.asarray(batch["input_mask"]))[kind].apply(x_BLD, layer, None, in_loop=False)
+
+    found = {"layer 1": through(0, params["first_layer"], x_BLD)}
+    for number in range(encoder.num_hidden_layers - 1):
+        layer = jax.tree.map(lambda leaf: leaf[number], params["layers"])  # noqa: B023
+        kind = 1 + number % encoder.global_attn_every_n_layers
+        found[f"layer {number + 2}"] = through(kind, layer, found[f"layer {number + 1}"])
+    last = f"layer {encoder.num_hidden_layers}"
+    return found | {last: LayerNorm(encoder).apply({"params": params["final_norm"]}, found[last])}
 
 
 def head_outputs(encoder: EncoderConfig, params: dict, batch: dict) -> dict[str, jax.Array]:
@@ -154,6 +181,13 @@ def head_outputs(encoder: EncoderConfig, params: dict, batch: dict) -> dict[str,
         for name in params.keys() & {"next_sentence", "classifier"}:
             classes = params[name]["dense"]["bias"].size
             found[name] = ClassHead(encoder, classes).apply({"params": params[name]}, out.pooled_BD)
+        if "choice" in params:
+            found["choice"] = ClassHead(encoder, 1).apply({"params": params["choice"]}, out.pooled_BD).T
+        for name in params.keys() & {"token_classifier", "answer_span"}:
+            classes = params[name]["logits"]["bias"].size
+            logits_BLC = TokenHead(encoder, classes).apply({"params": params[name]}, out.hidden_BLD)
+            sides = {"answer_start": logits_BLC[..., 0], "answer_end": logits_BLC[..., 1]}
+            found |= sides if name == "answer_span" else {name: logits_BLC}
         if "replaced" in params:
             found["replaced"] = PieceHead(encoder).apply({"params": params["replaced"]}, out.hidden_BLD)
         return found or ({"pooled": out.pooled_BD} if encoder.pooler else {})

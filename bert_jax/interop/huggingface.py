@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,10 @@ MAKE_SAFE = (  # for a shell, between double quotes
 )
 
 
-# What of an EncoderConfig says how a run computes, not what.
-OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "unroll_layers", "remat")
+# What of an EncoderConfig says how a run computes or trains, not what; the dropout among it has no word in any config.json.
+OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "unroll_layers", "remat", "attention_output_dropout_prob")
+POOLED = ("next_sentence", "classifier", "choice")  # heads on the vector of the whole row
+LABELLED = {"classifier": "classifier/dense", "token_classifier": "token_classifier/logits"}  # head -> its layer of classes
 
 
 class Model(NamedTuple):
@@ -72,15 +75,14 @@ def from_tensors(config_file: Path, config: dict, file: Path, tensors: Mapping[s
     """A model of known model_type from its config.json and its tensors."""
     model_type = config["model_type"]
     family = FAMILIES[model_type]
-    tensors = _todays_names(model_type, tensors)
+    tensors = _todays_names(family, tensors)
     kind = _class_of(config_file, family, config.get("architectures"), tensors)
-    head_names = family.classes[kind].names
+    heads, head_names = family.classes[kind]
     encoder = _encoder_fields(config_file, family, config)
-    of_pairs = {"next_sentence", "classifier"}.intersection(family.classes[kind].heads)
-    encoder["pooler"] = bool(of_pairs) or f"{head_names.get('encoder/pooler')}.weight" in tensors
+    encoder["pooler"] = any(head in POOLED for head in heads) or f"{head_names.get('encoder/pooler')}.weight" in tensors
     labels = []
-    if "classifier" in family.classes[kind].heads:
-        count = np.size(tensors.get(f"{head_names['classifier/dense']}.bias", ()))
+    for head in LABELLED.keys() & set(heads):
+        count = np.size(tensors.get(f"{head_names[LABELLED[head]]}.bias", ()))
         named = config["id2label"] if isinstance(config.get("id2label"), dict) else {}
         labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(count)]
     return Model(file, model_type, kind, encoder, _whole_number(config_file, config, "vocab_size", 1), labels, tensors)
@@ -131,9 +133,11 @@ def _read_shards(folder: Path) -> dict[str, np.ndarray]:
     return {tensor: shards[file][tensor] for tensor, file in file_of.items()}
 
 
-def _todays_names(model_type: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _todays_names(family: Family, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """An encoder saved by itself lacks the word before its names, and LayerNorm had other ones before 2020."""
-    before = "" if any(name.startswith(f"{model_type}.") for name in tensors) else f"{model_type}."
+    word_table = next(iter(family.classes.values())).names["encoder/embeddings/word/embedding"]
+    before = word_table[: word_table.index(".") + 1]
+    before = "" if any(name.startswith(before) for name in tensors) else before
     endings = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
     def today(name: str) -> str:
@@ -145,7 +149,8 @@ def _todays_names(model_type: str, tensors: Mapping[str, np.ndarray]) -> dict[st
 
 
 def _class_of(config_file: Path, family: Family, declared, tensors: Mapping) -> str:
-    """The class with the most heads whose tensors are there; config.json often names one with fewer."""
+    """The class with the most heads whose tensors are there, for config.json often names one with fewer; of several the one that
+    it names."""
     if declared is not None and (not isinstance(declared, list) or declared[:1] and declared[0] not in family.classes):
         raise _refused(config_file, "architectures", declared, " or ".join(family.classes))
 
@@ -154,7 +159,7 @@ def _class_of(config_file: Path, family: Family, declared, tensors: Mapping) -> 
         return any(name in tensors for root in roots for name in (root, f"{root}.weight", f"{root}.bias"))
 
     found = [name for name, kind in family.classes.items() if all(is_there(kind, head) for head in kind.heads)]
-    best = max(found, key=lambda name: len(family.classes[name].heads))
+    best = max(found, key=lambda name: (len(family.classes[name].heads), (declared or [])[:1] == [name]))
     lacking = set(family.classes[declared[0]].heads).difference(family.classes[best].heads) if declared else ()
     if lacking:
         heads = ", ".join(sorted(lacking))
@@ -163,6 +168,7 @@ def _class_of(config_file: Path, family: Family, declared, tensors: Mapping) -> 
 
 
 def _encoder_fields(config_file: Path, family: Family, config: dict) -> dict:
+    config = family.flat(config, partial(_refused, config_file))
     for key, wanted in family.values.items():
         if config.get(key, wanted) != wanted:
             raise _refused(config_file, key, config[key], repr(wanted))
@@ -268,7 +274,7 @@ def _says_all(family: Family, encoder: EncoderConfig, pad_id: int) -> bool:
 def _what_is_computed(encoder: EncoderConfig) -> dict:
     found = {key: value for key, value in asdict(encoder).items() if key not in OF_THE_RUN}
     if not encoder.pooler:
-        del found["pooler_act"]
+        del found["pooler_act"], found["classifier_pooling"]
     return found
 
 
@@ -292,8 +298,8 @@ def write(folder: Path, encoder: EncoderConfig, params: dict, labels: list[str],
         "model_type": model_type,
         "architectures": [kind],
         "vocab_size": encoder.vocab_size,
-        "bos_token_id": tokenizer.cls_id,
-        "eos_token_id": tokenizer.sep_id,
+        **dict.fromkeys(("bos_token_id", "cls_token_id"), tokenizer.cls_id),
+        **dict.fromkeys(("eos_token_id", "sep_token_id"), tokenizer.sep_id),
     }
     if labels:
         written["id2label"] = {str(number): label for number, label in enumerate(labels)}

@@ -5,6 +5,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+# Of what is learned behind a pretrained encoder, in every family.
+HEADS = {
+    "classifier/dense": "classifier",
+    "token_classifier/logits": "classifier",
+    "answer_span/logits": "qa_outputs",
+    "choice/dense": "classifier",
+}
 # Of BertForPreTraining: our path -> their name. "{}" in their name is the number of the layer, "{1}" the same counted from 1;
 # ours stacks the layers along a first axis. "[0/3]" is the first of three equal parts of their array, along its first axis. A
 # name that ends in .weight under a Dense is stored transposed there (torch keeps [out, in]).
@@ -26,13 +33,14 @@ BERT = {
     "masked_lm/norm": "cls.predictions.transform.LayerNorm",
     "masked_lm/bias": "cls.predictions.bias",
     "next_sentence/dense": "cls.seq_relationship",
-    "classifier/dense": "classifier",  # of BertForSequenceClassification
+    **HEADS,
 }
 # Of RobertaForMaskedLM: the same encoder, another head.
 ROBERTA = {ours: theirs.replace("bert.", "roberta.", 1) for ours, theirs in BERT.items() if theirs.startswith("bert.")} | {
     "masked_lm/dense": "lm_head.dense",
     "masked_lm/norm": "lm_head.layer_norm",
     "masked_lm/bias": "lm_head.bias",
+    **HEADS,
 }
 # Of AlbertForPreTraining; "{}" is the number of the group.
 ALBERT = {
@@ -54,7 +62,7 @@ ALBERT = {
     "masked_lm/norm": "predictions.LayerNorm",
     "masked_lm/bias": "predictions.bias",
     "next_sentence/dense": "sop_classifier.classifier",
-    "classifier/dense": "classifier",  # of AlbertForSequenceClassification
+    **HEADS,
 }
 # Of ElectraForMaskedLM, the generator.
 ELECTRA_GENERATOR = {
@@ -71,6 +79,7 @@ ELECTRA_GENERATOR = {
 ELECTRA = {ours: theirs for ours, theirs in ELECTRA_GENERATOR.items() if ours.startswith("encoder/")} | {
     "replaced/dense": "discriminator_predictions.dense",
     "replaced/logit": "discriminator_predictions.dense_prediction",
+    **HEADS,
 }
 # Of DistilBertForMaskedLM.
 DISTILBERT = {
@@ -88,11 +97,14 @@ DISTILBERT = {
     "masked_lm/dense": "vocab_transform",
     "masked_lm/norm": "vocab_layer_norm",
     "masked_lm/bias": "vocab_projector.bias",
+    **HEADS,
 }
-# Where the head holds what we call the pooler: of RobertaForSequenceClassification and ElectraForSequenceClassification, and of
-# DistilBertForSequenceClassification.
+# Where the head holds what we call the pooler: of RobertaForSequenceClassification and ElectraForSequenceClassification, of
+# ElectraForMultipleChoice, of both classes of DistilBERT, and of both of ModernBERT.
 CLASSIFIER = {"encoder/pooler": "classifier.dense", "classifier/dense": "classifier.out_proj"}
-DISTILBERT_CLASSIFIER = {"encoder/pooler": "pre_classifier", "classifier/dense": "classifier"}
+ELECTRA_POOLER = {"encoder/pooler": "sequence_summary.summary"}
+DISTILBERT_POOLER = {"encoder/pooler": "pre_classifier"}
+MODERNBERT_POOLER = {"encoder/pooler": "head.dense", "encoder/pooler_norm": "head.norm"}
 _MODERNBERT_LAYER = {
     "attention_norm": "attn_norm",
     "attention/query": "attn.Wqkv[0/3]",
@@ -106,14 +118,17 @@ _MODERNBERT_LAYER = {
 }
 # Of ModernBertForMaskedLM.
 MODERNBERT = (
-    {
+    HEADS
+    | {
         "encoder/embeddings/word/embedding": "model.embeddings.tok_embeddings.weight",
         "encoder/embeddings/norm": "model.embeddings.norm",
         "encoder/final_norm": "model.final_norm",
         "masked_lm/dense": "head.dense",
         "masked_lm/norm": "head.norm",
         "masked_lm/bias": "decoder.bias",
+        "answer_span/logits": "classifier",
     }
+    | {f"{head}/{part}": f"head.{part}" for head in ("token_classifier", "answer_span") for part in ("dense", "norm")}
     | {f"encoder/first_layer/{ours}": f"model.layers.0.{theirs}" for ours, theirs in _MODERNBERT_LAYER.items()}
     | {f"encoder/layers/{ours}": f"model.layers.{{1}}.{theirs}" for ours, theirs in _MODERNBERT_LAYER.items()}
 )

@@ -14,8 +14,10 @@ from bert_jax.errors import UserError
 from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
 from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
+from bert_jax.models.pooling import pool
 
 BLOCKS = ("post_norm", "pre_norm")
+CLASSIFIER_POOLINGS = ("cls", "mean")
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,12 @@ class EncoderConfig:
         global_rope_theta: base of the angles by which positions turn queries and keys (rotary.py) where all tokens are seen.
         local_rope_theta: the same where those near by are.
         attention_output_dropout_prob: of what attention adds to the sum; ModernBERT drops out 0.1 of that, and nothing else.
-        use_bias: whether products and LayerNorm have one; the logits over the vocabulary always do.
-        pooler: whether there is a vector of the whole row, which only heads for a row or a pair need.
+        use_bias: whether products and LayerNorm have one; the logits over the vocabulary and over classes always do.
+        pooler: whether there is a vector of the whole row, which only heads for a row or a pair need: a dense layer and
+            pooler_act on what classifier_pooling picks; with block "pre_norm" a LayerNorm too (transformers
+            ModernBertPredictionHead).
         pooler_act: of that vector; "gelu" and "relu" in the classifiers of ELECTRA and DistilBERT as transformers has them.
+        classifier_pooling: "cls", the vector of [CLS], or "mean", that of all real tokens.
         dtype: of activations.
         matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
             for CPUs that multiply in bfloat16 and add up in float32; what is kept for the backward pass is then bfloat16 too.
@@ -72,6 +77,7 @@ class EncoderConfig:
     use_bias: bool = True
     pooler: bool = True
     pooler_act: str = "tanh"
+    classifier_pooling: str = "cls"
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
@@ -101,6 +107,9 @@ class EncoderConfig:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
         if self.block not in BLOCKS:
             raise UserError("model.block is unknown", got=self.block, expected=" or ".join(BLOCKS))
+        if self.classifier_pooling not in CLASSIFIER_POOLINGS:
+            expected = " or ".join(CLASSIFIER_POOLINGS)
+            raise UserError("model.classifier_pooling is unknown", got=self.classifier_pooling, expected=expected)
         pre_norm.check(self)
 
     @property
@@ -241,9 +250,19 @@ class Encoder(nn.Module):
             hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
         if not cfg.pooler:
             return EncoderOutput(hidden_BLD, None, word_table_VD)
-        if cls_positions_BE is None:
-            first_BD = hidden_BLD[:, 0]
+        if cfg.classifier_pooling == "mean":
+            picked_BD = _mean_of_row(hidden_BLD, input_mask_BL, cls_positions_BE)
+        elif cls_positions_BE is None:
+            picked_BD = hidden_BLD[:, 0]
         else:
-            first_BD = jnp.take_along_axis(hidden_BLD, cls_positions_BE[:, :, None], axis=1)
-        pooled_BD = ACTIVATIONS[cfg.pooler_act](Dense(cfg, cfg.hidden_size, name="pooler")(first_BD))
+            picked_BD = jnp.take_along_axis(hidden_BLD, cls_positions_BE[:, :, None], axis=1)
+        pooled_BD = ACTIVATIONS[cfg.pooler_act](Dense(cfg, cfg.hidden_size, name="pooler")(picked_BD))
+        if cfg.block == "pre_norm":
+            pooled_BD = LayerNorm(cfg, name="pooler_norm")(pooled_BD)
         return EncoderOutput(hidden_BLD, pooled_BD, word_table_VD)
+
+
+def _mean_of_row(hidden_BLD, input_mask_BL, cls_positions_BE):
+    if cls_positions_BE is not None:
+        raise UserError("packed rows have no mean", expected="model.classifier_pooling=cls, or data.max_examples_per_row=1")
+    return pool("mean", hidden_BLD, input_mask_BL)

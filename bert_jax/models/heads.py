@@ -24,22 +24,42 @@ class MaskedLMHead(nn.Module):
         """float32[B, P, V]."""
         cfg = self.config
         picked_BPD = jnp.take_along_axis(hidden_BLD, positions_BP[:, :, None], axis=1)
-        x_BPD = LayerNorm(cfg, name="norm")(ACTIVATIONS[cfg.hidden_act](Dense(cfg, cfg.table_width, name="dense")(picked_BPD)))
+        x_BPD = _transformed(cfg, cfg.table_width, picked_BPD)
         bias_V = self.param("bias", nn.initializers.zeros, (word_table_VD.shape[0],), jnp.float32)
         logits_BPV = contract(cfg, "bpd,vd->bpv", x_BPD, word_table_VD, preferred_element_type=jnp.float32)
         return logits_BPV + bias_V[None, None, :]
 
 
+def _transformed(cfg, width: int, x) -> jax.Array:
+    """Called within a head: dense, activation, LayerNorm."""
+    return LayerNorm(cfg, name="norm")(ACTIVATIONS[cfg.hidden_act](Dense(cfg, width, name="dense")(x)))
+
+
 class ClassHead(nn.Module):
-    """Logits float32[B, C], of packed rows [B, E, C], from the pooled vector: the next-sentence head, and the classifier of
-    paper section 4."""
+    """Logits float32[B, C], of packed rows [B, E, C], from the pooled vector: the next-sentence head, the classifier of paper
+    section 4, and the score of a choice."""
 
     config: Any
     num_classes: int
 
     @nn.compact
     def __call__(self, pooled_BD) -> jax.Array:
-        return Dense(self.config, self.num_classes, name="dense")(pooled_BD).astype(jnp.float32)
+        return Dense(self.config, self.num_classes, always_bias=True, name="dense")(pooled_BD).astype(jnp.float32)
+
+
+class TokenHead(nn.Module):
+    """Logits float32[B, L, C] for every piece: its classes, or how much an answer begins and ends there (google-research/bert
+    run_squad.create_model). On the layers of ModernBERT dense, activation and LayerNorm come before (transformers
+    ModernBertPredictionHead)."""
+
+    config: Any
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, hidden_BLD) -> jax.Array:
+        cfg = self.config
+        x_BLD = _transformed(cfg, cfg.hidden_size, hidden_BLD) if cfg.block == "pre_norm" else hidden_BLD
+        return Dense(cfg, self.num_classes, always_bias=True, name="logits")(x_BLD).astype(jnp.float32)
 
 
 class PieceHead(nn.Module):

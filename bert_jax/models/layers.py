@@ -122,17 +122,18 @@ _keep_rounded.defvjp(lambda *arguments: (_kept_rounded(*arguments), None), lambd
 
 class Dense(nn.Module):
     """x [..., I] to [..., features]: float32 weights, drawn `spread` times as wide as config.initializer_range says; a bias where
-    config.use_bias; result in the dtype of the activations."""
+    config.use_bias or always_bias; result in the dtype of the activations."""
 
     config: Any
     features: int
     spread: float = 1.0
+    always_bias: bool = False
 
     @nn.compact
     def __call__(self, x):
         kernel_IO = self.param("kernel", weight_init(self.config, self.spread), (x.shape[-1], self.features), jnp.float32)
         y_RO = kept(self.config, contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO), WEIGHT_PRODUCTS)
-        if self.config.use_bias:
+        if self.config.use_bias or self.always_bias:
             bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y_RO += bias_O.astype(self.config.dtype)[None, :]
         return y_RO.reshape(*x.shape[:-1], self.features)

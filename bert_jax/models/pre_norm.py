@@ -95,6 +95,20 @@ class Layer(NamedTuple):
         return run(x_BLD, params, rng)
 
 
+def kinds(config, input_mask_BL, position_ids_BL=None, sequence_ids_BL=None) -> list[Layer]:
+    """The first layer, then the group of those that follow it again and again."""
+    cfg = config
+    places_BL = jnp.arange(input_mask_BL.shape[1])[None] if position_ids_BL is None else position_ids_BL
+
+    def layer(window: int, theta: float, **options) -> Layer:
+        turn = rotation(places_BL, cfg.hidden_size // cfg.num_attention_heads, theta)
+        return Layer(PreNormBlock(cfg, window, **options, parent=None), visible(input_mask_BL, sequence_ids_BL, window), turn)
+
+    first = layer(0, cfg.global_rope_theta, first=True)
+    near, far = layer(cfg.local_attention, cfg.local_rope_theta), layer(0, cfg.global_rope_theta)
+    return [first, *[near] * (cfg.global_attn_every_n_layers - 1), far]
+
+
 def layers(config, param: Callable, x_BLD, input_mask_BL, position_ids_BL, sequence_ids_BL, dropout_rng) -> jax.Array:
     """x_BLD after all layers: the first one, a loop over groups of local layers and one that sees all, what is left of a group.
 
@@ -106,15 +120,7 @@ def layers(config, param: Callable, x_BLD, input_mask_BL, position_ids_BL, seque
         dropout_rng: None when not training.
     """
     cfg, count = config, config.num_hidden_layers - 1
-    places_BL = jnp.arange(x_BLD.shape[1])[None] if position_ids_BL is None else position_ids_BL
-
-    def layer(window: int, theta: float, **options) -> Layer:
-        turn = rotation(places_BL, cfg.hidden_size // cfg.num_attention_heads, theta)
-        return Layer(PreNormBlock(cfg, window, **options, parent=None), visible(input_mask_BL, sequence_ids_BL, window), turn)
-
-    first = layer(0, cfg.global_rope_theta, first=True)
-    near, far = layer(cfg.local_attention, cfg.local_rope_theta), layer(0, cfg.global_rope_theta)
-    group = [near] * (cfg.global_attn_every_n_layers - 1) + [far]
+    first, *group = kinds(config, input_mask_BL, position_ids_BL, sequence_ids_BL)
 
     def consecutive(x_BLD, stack, in_loop: bool):
         for number, kind in zip(range(len(jax.tree.leaves(stack)[0])), group):
@@ -122,7 +128,7 @@ def layers(config, param: Callable, x_BLD, input_mask_BL, position_ids_BL, seque
         return x_BLD, None
 
     rngs = None if dropout_rng is None else jax.random.split(dropout_rng, 1 + count)
-    params = param("layers", lambda rng: jax.lax.map(partial(far.init, x_BLD), jax.random.split(rng, count)))
+    params = param("layers", lambda rng: jax.lax.map(partial(group[-1].init, x_BLD), jax.random.split(rng, count)))
     stack = params, _at(rngs, slice(1, None))
     whole = count - count % len(group)
     groups = jax.tree.map(lambda leaf: leaf.reshape(-1, len(group), *leaf.shape[1:]), _at(stack, slice(whole)))

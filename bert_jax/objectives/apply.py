@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bert_jax.models.encoder import Encoder, EncoderOutput
+from bert_jax.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from bert_jax.models.heads import MaskedLMHead
 
 
@@ -16,8 +16,13 @@ def init_encoder(encoder: Encoder, rng) -> tuple[dict, EncoderOutput]:
     return variables["params"], out
 
 
-def init_masked_lm(head: MaskedLMHead, rng, out: EncoderOutput) -> dict:
-    return head.init(rng, out.hidden_BLD, jnp.zeros((1, 1), jnp.int32), out.word_table_VD)["params"]
+def init_masked_lm(config: EncoderConfig, rng, out: EncoderOutput) -> dict:
+    return MaskedLMHead(config).init(rng, out.hidden_BLD, jnp.zeros((1, 1), jnp.int32), out.word_table_VD)["params"]
+
+
+def masked_lm_logits(config: EncoderConfig, params: dict, out: EncoderOutput, positions_BP) -> jax.Array:
+    """float32[B, P, V] at these places of the row, by params["masked_lm"]."""
+    return MaskedLMHead(config).apply({"params": params["masked_lm"]}, out.hidden_BLD, positions_BP, out.word_table_VD)
 
 
 def encode(encoder: Encoder, params: dict, batch: dict, rng, **options) -> EncoderOutput:

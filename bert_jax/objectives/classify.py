@@ -1,13 +1,14 @@
 """A class for a sentence or a pair of sentences, from the vector of [CLS] (BERT paper, section 4.1)."""
 
+from collections.abc import Callable
+
 import jax
-import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.heads import ClassHead
 from bert_jax.models.layers import Dropout
 from bert_jax.objectives.apply import encode, init_encoder
-from bert_jax.objectives.losses import cross_entropy_sums
+from bert_jax.objectives.losses import cross_entropy_sums, totals
 from bert_jax.objectives.objective import Objective, Term
 
 
@@ -17,34 +18,54 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
 
     Params are {"encoder", "classifier"}; predict gives logits_BC.
     """
-    encoder, head = Encoder(config), ClassHead(config, num_classes)
+    head = ClassHead(config, num_classes)
+    return labelled(config, head, name="classifier", predicted="logits_BC", vectors=lambda out: out.pooled_BD)
+
+
+def labelled(
+    config: EncoderConfig,
+    head,
+    *,
+    name: str,
+    predicted: str,
+    vectors: Callable,
+    rows: Callable = lambda batch: batch,
+    shaped: Callable = lambda logits, batch: logits,
+) -> Objective:
+    """Mean cross-entropy of label_ids under the softmax of what a head makes of the encoder's vectors, with dropout between them.
+
+    Args:
+        name: of the head in params, beside "encoder".
+        predicted: name of the logits.
+        vectors: EncoderOutput -> what the head is given.
+        rows: batch -> what the encoder reads.
+        shaped: (what the head gives, batch) -> the logits.
+    """
+    encoder = Encoder(config)
 
     def init(rng):
         encoder_rng, head_rng = jax.random.split(rng)
         params, out = init_encoder(encoder, encoder_rng)
-        return {"encoder": params, "classifier": head.init(head_rng, out.pooled_BD)["params"]}
+        return {"encoder": params, name: head.init(head_rng, vectors(out))["params"]}
 
     def logits(params, batch, rng):
         encoder_rng, head_rng = (None, None) if rng is None else jax.random.split(rng)
-        pooled_BD = encode(encoder, params["encoder"], batch, encoder_rng).pooled_BD
-        return class_logits(config, num_classes, params["classifier"], pooled_BD, head_rng)
+        given = dropped(config, vectors(encode(encoder, params["encoder"], rows(batch), encoder_rng)), head_rng)
+        return shaped(head.apply({"params": params[name]}, given), batch)
 
     def counts(batch):
-        weights = {"labels": batch["label_weights"], "tokens": batch["input_mask"]}
-        return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
+        return totals({"labels": batch["label_weights"], "tokens": batch["input_mask"]})
 
     def sums(params, batch, context):
         loss, hits = cross_entropy_sums(logits(params, batch, context.rng), batch["label_ids"], batch["label_weights"])
         return {"loss": loss, "accuracy": hits}
 
     def predict(params, batch):
-        return {"logits_BC": logits(params, batch, None)}
+        return {predicted: logits(params, batch, None)}
 
     return Objective(init, counts, sums, {"loss": Term("labels", 1.0), "accuracy": Term("labels")}, predict)
 
 
-def class_logits(config: EncoderConfig, num_classes: int, params: dict, pooled_BD, rng) -> jax.Array:
-    """float32[B, C]; with a key, and then only, with dropout on the pooled vectors."""
-    if rng is not None:
-        pooled_BD = Dropout(config.hidden_dropout_prob).apply({}, pooled_BD, train=True, rngs={"dropout": rng})
-    return ClassHead(config, num_classes).apply({"params": params}, pooled_BD)
+def dropped(config: EncoderConfig, given, rng) -> jax.Array:
+    """What a head is given: with a key, and then only, with dropout."""
+    return given if rng is None else Dropout(config.hidden_dropout_prob).apply({}, given, train=True, rngs={"dropout": rng})

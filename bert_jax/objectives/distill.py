@@ -10,10 +10,10 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderConfig, EncoderOutput
-from bert_jax.models.heads import ClassHead, MaskedLMHead
+from bert_jax.models.heads import ClassHead
 from bert_jax.models.layers import Dense
-from bert_jax.objectives.apply import encode_layers, init_encoder, init_masked_lm
-from bert_jax.objectives.classify import class_logits
+from bert_jax.objectives.apply import encode_layers, init_encoder, init_masked_lm, masked_lm_logits
+from bert_jax.objectives.classify import dropped
 from bert_jax.objectives.distill_losses import LOSSES, PROJECTED, Loss, Pair, View, seen_pairs, truth_sums
 from bert_jax.objectives.objective import Objective, Term
 
@@ -68,7 +68,7 @@ class Head(NamedTuple):
         labels, weights: what there is to predict, arrays of the batch.
         predicted: the name of the logits in what predict gives.
         init: (config, rng, what the encoder gives out) -> params.
-        logits: (config, params, what the encoder gives out, batch, rng) -> float32, the classes last.
+        logits: (config, params of which it takes its own, what the encoder gives out, batch, rng) -> float32, the classes last.
     """
 
     name: str
@@ -80,19 +80,14 @@ class Head(NamedTuple):
     logits: Callable
 
 
-def _masked_lm_logits(config: EncoderConfig, params: dict, out: EncoderOutput, batch: dict, rng) -> jax.Array:
-    head = {"params": params}
-    return MaskedLMHead(config).apply(head, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
-
-
 MASKED_LM = Head(
     "masked_lm",
     "masked_lm",
     "masked_lm_ids",
     "masked_lm_weights",
     "logits_BPV",
-    lambda config, rng, out: init_masked_lm(MaskedLMHead(config), rng, out),
-    _masked_lm_logits,
+    init_masked_lm,
+    lambda config, params, out, batch, rng: masked_lm_logits(config, params, out, batch["masked_lm_positions"]),
 )
 
 
@@ -101,7 +96,8 @@ def class_head(num_classes: int) -> Head:
         return ClassHead(config, num_classes).init(rng, out.pooled_BD)["params"]
 
     def logits(config: EncoderConfig, params: dict, out: EncoderOutput, batch: dict, rng) -> jax.Array:
-        return class_logits(config, num_classes, params, out.pooled_BD, None if rng is None else jax.random.fold_in(rng, 1))
+        given = dropped(config, out.pooled_BD, None if rng is None else jax.random.fold_in(rng, 1))
+        return ClassHead(config, num_classes).apply({"params": params["classifier"]}, given)
 
     return Head("classifier", "label", "label_ids", "label_weights", "logits_BC", init, logits)
 
@@ -141,7 +137,7 @@ def _distilled(
 
     def view(encoder, params, batch, rng) -> View:
         out, layers = encode_layers(Encoder(encoder), params["encoder"], batch, rng)
-        logits = head.logits(encoder, params[head.name], out, batch, rng) if has_head else None
+        logits = head.logits(encoder, params, out, batch, rng) if has_head else None
         return View(encoder, out.hidden_BLD, layers, logits)
 
     def sums(params, batch, context):

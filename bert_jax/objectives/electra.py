@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderConfig
-from bert_jax.models.heads import MaskedLMHead, PieceHead
-from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm
-from bert_jax.objectives.losses import binary_cross_entropy_sums, cross_entropy_sums
+from bert_jax.models.heads import PieceHead
+from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, masked_lm_logits
+from bert_jax.objectives.losses import binary_cross_entropy_sums, cross_entropy_sums, masked_lm_sums, totals
 from bert_jax.objectives.objective import Objective, Term
 
 SHARED = ("word", "position", "segment", "norm")  # of the embeddings: the generator has those of the encoder
@@ -37,7 +37,7 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
     if learns not in TASKS:
         raise UserError("objective.learns is unknown", got=learns, expected=" or ".join(TASKS))
     task, encoder, small = TASKS[learns], Encoder(config), generator_config(config, generator_size)
-    generator, generator_head = Encoder(small), MaskedLMHead(small)
+    generator = Encoder(small)
 
     def init(rng):
         encoder_rng, generator_rng, lm_rng, head_rng = jax.random.split(rng, 4)
@@ -45,29 +45,25 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
         drawn, small_out = init_encoder(generator, generator_rng)
         if own := {name: part for name, part in drawn.pop("embeddings").items() if name not in SHARED}:
             drawn["embeddings"] = own
-        lm = init_masked_lm(generator_head, lm_rng, small_out)
+        lm = init_masked_lm(small, lm_rng, small_out)
         return {"encoder": params, "generator": {"encoder": drawn, "masked_lm": lm}, **task.init(config, head_rng, out)}
 
     def generated(params, batch, rng):
-        shared = {name: part for name, part in params["encoder"]["embeddings"].items() if name in SHARED}
-        own = params["generator"]["encoder"]
-        out = encode(generator, {**own, "embeddings": {**shared, **own.get("embeddings", {})}}, batch, rng)
-        head = {"params": params["generator"]["masked_lm"]}
-        return generator_head.apply(head, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
+        own = generator_params(params)
+        out = encode(generator, own["encoder"], batch, rng)
+        return masked_lm_logits(small, own, out, batch["masked_lm_positions"])
 
     def counts(batch):
-        weights = {"masked_lm": batch["masked_lm_weights"], "tokens": batch["input_mask"]}
-        return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
+        return totals({"masked_lm": batch["masked_lm_weights"], "tokens": batch["input_mask"]})
 
     def sums(params, batch, context):
         generator_rng, rng = (None, None) if context.rng is None else jax.random.split(context.rng)
         logits_BPV = generated(params, batch, generator_rng)
-        loss, hits = cross_entropy_sums(logits_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
         pieces_BP = sample(jax.lax.stop_gradient(logits_BPV), context.row_rng, batch["example_id"])
         filled = batch | {"input_ids": at_masks(batch, pieces_BP)}
         original_BL = at_masks(batch, batch["masked_lm_ids"])
         learned = task.sums(config, params, encode(encoder, params["encoder"], filled, rng), filled, original_BL)
-        return {"masked_lm_loss": loss, "masked_lm_accuracy": hits, **learned}
+        return masked_lm_sums(logits_BPV, batch) | learned
 
     def predict(params, batch):
         found = {"logits_BPV": generated(params, batch, None)}
@@ -79,6 +75,13 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
     terms = {"masked_lm_loss": Term("masked_lm", 1.0), "masked_lm_accuracy": Term("masked_lm")}
     terms |= {name: Term(task.count, encoder_weight if name.endswith("_loss") else 0.0) for name in task.metrics}
     return Objective(init, counts, sums, terms, predict)
+
+
+def generator_params(params: dict) -> dict:
+    """{"encoder", "masked_lm"} of the generator by itself, with the embeddings that it has of the encoder."""
+    own = params["generator"]["encoder"]
+    shared = {name: part for name, part in params["encoder"]["embeddings"].items() if name in SHARED}
+    return params["generator"] | {"encoder": own | {"embeddings": shared | own.get("embeddings", {})}}
 
 
 def generator_config(config: EncoderConfig, size: float) -> EncoderConfig:
@@ -149,7 +152,7 @@ def _init_replaced(config, rng, out) -> dict:
 
 
 def _init_masked_lm(config, rng, out) -> dict:
-    return {"masked_lm": init_masked_lm(MaskedLMHead(config), rng, out)}
+    return {"masked_lm": init_masked_lm(config, rng, out)}
 
 
 def _replaced(config, params, out, batch, original_BL) -> dict:
@@ -173,8 +176,7 @@ def _replaced_sums(logits, replaced, weights) -> dict:
 
 def _replace_mlm(config, params, out, batch, original_BL) -> dict:
     """The original pieces at the masks, as BERT does, without ever seeing [MASK] ("Replace MLM")."""
-    head = {"params": params["masked_lm"]}
-    logits_BPV = MaskedLMHead(config).apply(head, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
+    logits_BPV = masked_lm_logits(config, params, out, batch["masked_lm_positions"])
     loss, hits = cross_entropy_sums(logits_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
     return {"restored_loss": loss, "restored_accuracy": hits}
 
@@ -184,8 +186,7 @@ def _all_tokens_mlm(config, params, out, batch, original_BL) -> dict:
     ("All-Tokens MLM")."""
     gate_BL = PieceHead(config).apply({"params": params["replaced"]}, out.hidden_BLD)
     everywhere_BL = jnp.broadcast_to(jnp.arange(original_BL.shape[1]), original_BL.shape)
-    head = {"params": params["masked_lm"]}
-    logits_BLV = MaskedLMHead(config).apply(head, out.hidden_BLD, everywhere_BL, out.word_table_VD)
+    logits_BLV = masked_lm_logits(config, params, out, everywhere_BL)
     is_original = jax.nn.one_hot(original_BL, logits_BLV.shape[-1], dtype=bool)
     log_softmax_BL = jnp.sum(jnp.where(is_original, logits_BLV, 0.0), axis=-1) - jax.nn.logsumexp(logits_BLV, axis=-1)
     otherwise_BL = jax.nn.log_sigmoid(-gate_BL) + log_softmax_BL

@@ -26,6 +26,12 @@ def cross_entropy_sums(logits, labels, weights):
     return jnp.sum(losses * weights), jnp.sum(hits * weights)
 
 
+def masked_lm_sums(logits_BPV, batch) -> dict:
+    """{"masked_lm_loss", "masked_lm_accuracy"}: the sums of cross_entropy_sums over the used slots."""
+    loss, hits = cross_entropy_sums(logits_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
+    return {"masked_lm_loss": loss, "masked_lm_accuracy": hits}
+
+
 def binary_cross_entropy_sums(logits, labels, weights):
     """Sum of weighted negative log-likelihoods in nats under sigmoid(logits), and of weighted hits; all arrays of one shape.
 
@@ -48,3 +54,8 @@ def divergences(logits, target_logits):
     """
     log_target = jax.nn.log_softmax(target_logits)
     return jnp.sum(jnp.exp(log_target) * (log_target - jax.nn.log_softmax(logits)), axis=-1)
+
+
+def totals(weights: dict) -> dict:
+    """name -> the float32 sum of the array there."""
+    return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}

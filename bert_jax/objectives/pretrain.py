@@ -2,12 +2,11 @@
 arXiv 1909.11942, section 3.1), as the rows have it."""
 
 import jax
-import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderConfig
-from bert_jax.models.heads import ClassHead, MaskedLMHead
-from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm
-from bert_jax.objectives.losses import cross_entropy_sums
+from bert_jax.models.heads import ClassHead
+from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, masked_lm_logits
+from bert_jax.objectives.losses import cross_entropy_sums, masked_lm_sums, totals
 from bert_jax.objectives.objective import Objective, Term
 
 
@@ -17,31 +16,30 @@ def bert(config: EncoderConfig, *, next_sentence: bool = True) -> Objective:
     Params are {"encoder", "masked_lm", "next_sentence"}; without next_sentence the last is absent (paper, table 5, "No NSP").
     predict gives logits_BPV and, with next_sentence, logits_BC over (is next, random). Rows may be packed (bert_jax/batch.py).
     """
-    encoder, masked_lm, next_head = Encoder(config), MaskedLMHead(config), ClassHead(config, 2)
+    encoder, next_head = Encoder(config), ClassHead(config, 2)
 
     def init(rng):
         encoder_rng, lm_rng, next_rng = jax.random.split(rng, 3)
         encoder_params, out = init_encoder(encoder, encoder_rng)
-        params = {"encoder": encoder_params, "masked_lm": init_masked_lm(masked_lm, lm_rng, out)}
+        params = {"encoder": encoder_params, "masked_lm": init_masked_lm(config, lm_rng, out)}
         if next_sentence:
             params["next_sentence"] = next_head.init(next_rng, out.pooled_BD)["params"]
         return params
 
     def logits(params, batch, rng):
         out = encode(encoder, params["encoder"], batch, rng)
-        lm_BPV = masked_lm.apply({"params": params["masked_lm"]}, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
+        lm_BPV = masked_lm_logits(config, params, out, batch["masked_lm_positions"])
         return lm_BPV, next_head.apply({"params": params["next_sentence"]}, out.pooled_BD) if next_sentence else None
 
     def counts(batch):
         weights = {"masked_lm": batch["masked_lm_weights"], "tokens": batch["input_mask"]}
         if next_sentence:
             weights["next_sentence"] = batch["next_sentence_weights"]
-        return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
+        return totals(weights)
 
     def sums(params, batch, context):
         lm_BPV, next_BC = logits(params, batch, context.rng)
-        loss, hits = cross_entropy_sums(lm_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
-        result = {"masked_lm_loss": loss, "masked_lm_accuracy": hits}
+        result = masked_lm_sums(lm_BPV, batch)
         if next_sentence:
             loss, hits = cross_entropy_sums(next_BC, batch["next_sentence_labels"], batch["next_sentence_weights"])
             result |= {"next_sentence_loss": loss, "next_sentence_accuracy": hits}

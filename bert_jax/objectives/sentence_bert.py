@@ -20,17 +20,17 @@ SHORTEST_DISTANCE = 1e-6  # the length of a difference has no gradient at 0 (tor
 def classification(config: EncoderConfig, *, pooling: str, num_classes: int) -> Objective:
     """Mean cross-entropy of label_ids under softmax(W (u, v, |u - v|)) for pairs of texts.
 
-    Params are {"encoder", "classifier"}. As in the released code W has a bias.
+    Params are {"encoder", "pair_classifier"}. As in the released code W has a bias.
     """
     head = ClassHead(config, num_classes)
 
     def init_head(rng, vector_BD):
-        return {"classifier": head.init(rng, jnp.concatenate([vector_BD] * 3, axis=-1))["params"]}
+        return {"pair_classifier": head.init(rng, jnp.concatenate([vector_BD] * 3, axis=-1))["params"]}
 
     def sums(params, vectors_BTD, batch, weights_B):
         u_BD, v_BD = jnp.moveaxis(vectors_BTD, 1, 0)
         features = jnp.concatenate([u_BD, v_BD, jnp.abs(u_BD - v_BD)], axis=-1)
-        logits_BC = head.apply({"params": params["classifier"]}, features)
+        logits_BC = head.apply({"params": params["pair_classifier"]}, features)
         loss, hits = cross_entropy_sums(logits_BC, batch["label_ids"], weights_B)
         return {"loss": loss, "accuracy": hits}
 

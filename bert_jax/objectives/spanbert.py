@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderConfig
-from bert_jax.models.heads import MaskedLMHead, SpanBoundaryHead
-from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm
-from bert_jax.objectives.losses import cross_entropy_sums
+from bert_jax.models.heads import SpanBoundaryHead
+from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, masked_lm_logits
+from bert_jax.objectives.losses import cross_entropy_sums, masked_lm_sums, totals
 from bert_jax.objectives.objective import Objective, Term
 
 
@@ -21,32 +21,27 @@ def spanbert(config: EncoderConfig, *, max_span_pieces: int) -> Objective:
     Args:
         max_span_pieces: only so many first pieces of a span are predicted from its boundaries, as in the released code.
     """
-    encoder, masked_lm = Encoder(config), MaskedLMHead(config)
-    boundary = SpanBoundaryHead(config, max_span_pieces)
+    encoder, boundary = Encoder(config), SpanBoundaryHead(config, max_span_pieces)
 
     def init(rng):
         encoder_rng, lm_rng, boundary_rng = jax.random.split(rng, 3)
         params, out = init_encoder(encoder, encoder_rng)
         place_BP, beside_BPD = jnp.zeros((1, 1), jnp.int32), out.hidden_BLD[:, :1]
         span = boundary.init(boundary_rng, beside_BPD, beside_BPD, place_BP, out.word_table_VD)["params"]
-        return {"encoder": params, "masked_lm": init_masked_lm(masked_lm, lm_rng, out), "span_boundary": span}
-
-    def masked_lm_logits(params, batch, out):
-        head = {"params": params["masked_lm"]}
-        return masked_lm.apply(head, out.hidden_BLD, batch["masked_lm_positions"], out.word_table_VD)
+        return {"encoder": params, "masked_lm": init_masked_lm(config, lm_rng, out), "span_boundary": span}
 
     def weights(batch):
         spans = find_spans(batch["masked_lm_positions"], batch["masked_lm_weights"])
         return spans, batch["masked_lm_weights"] * (spans.place_BP < max_span_pieces)
 
     def counts(batch):
-        of = {"masked_lm": batch["masked_lm_weights"], "span_boundary": weights(batch)[1], "tokens": batch["input_mask"]}
-        return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in of.items()}
+        return totals(
+            {"masked_lm": batch["masked_lm_weights"], "span_boundary": weights(batch)[1], "tokens": batch["input_mask"]}
+        )
 
     def sums(params, batch, context):
         out = encode(encoder, params["encoder"], batch, context.rng)
-        lm_BPV = masked_lm_logits(params, batch, out)
-        loss, hits = cross_entropy_sums(lm_BPV, batch["masked_lm_ids"], batch["masked_lm_weights"])
+        lm_BPV = masked_lm_logits(config, params, out, batch["masked_lm_positions"])
         spans, weights_BP = weights(batch)
         left_BPD, right_BPD = (
             jnp.take_along_axis(out.hidden_BLD, at_BP[:, :, None], axis=1) for at_BP in (spans.left_BP, spans.right_BP)
@@ -54,16 +49,12 @@ def spanbert(config: EncoderConfig, *, max_span_pieces: int) -> Objective:
         place_BP = jnp.minimum(spans.place_BP, max_span_pieces - 1)
         head = {"params": params["span_boundary"]}
         span_BPV = boundary.apply(head, left_BPD, right_BPD, place_BP, out.word_table_VD)
-        span_loss, span_hits = cross_entropy_sums(span_BPV, batch["masked_lm_ids"], weights_BP)
-        return {
-            "masked_lm_loss": loss,
-            "masked_lm_accuracy": hits,
-            "span_boundary_loss": span_loss,
-            "span_boundary_accuracy": span_hits,
-        }
+        loss, hits = cross_entropy_sums(span_BPV, batch["masked_lm_ids"], weights_BP)
+        return masked_lm_sums(lm_BPV, batch) | {"span_boundary_loss": loss, "span_boundary_accuracy": hits}
 
     def predict(params, batch):
-        return {"logits_BPV": masked_lm_logits(params, batch, encode(encoder, params["encoder"], batch, None))}
+        out = encode(encoder, params["encoder"], batch, None)
+        return {"logits_BPV": masked_lm_logits(config, params, out, batch["masked_lm_positions"])}
 
     terms = {}
     for name in ("masked_lm", "span_boundary"):

@@ -13,9 +13,14 @@ SHORTEST_NORM = 1e-8  # below it vectors count as so long (torch.nn.functional.c
 
 def text_vectors(encoder: Encoder, params: dict, batch: dict, rng, pooling: str) -> jax.Array:
     """float32[B, T, D] of a batch of [B, T, L]; with a key, and then only, with dropout, drawn for each text by itself."""
-    shape = batch["input_ids"].shape
-    rows = {name: batch[name].reshape(-1, shape[-1]) for name in ("input_ids", "input_mask", "segment_ids")}
-    return pool(pooling, encode(encoder, params, rows, rng).hidden_BLD, rows["input_mask"]).reshape(*shape[:-1], -1)
+    rows = as_rows(batch)
+    vectors = pool(pooling, encode(encoder, params, rows, rng).hidden_BLD, rows["input_mask"])
+    return vectors.reshape(*batch["input_ids"].shape[:-1], -1)
+
+
+def as_rows(batch: dict) -> dict:
+    """The texts of a batch of [B, T, L] one below the other, [B * T, L]."""
+    return {name: batch[name].reshape(-1, batch[name].shape[-1]) for name in ("input_ids", "input_mask", "segment_ids")}
 
 
 def row_vectors(encoder: Encoder, params: dict, batch: dict, pooling: str) -> jax.Array:

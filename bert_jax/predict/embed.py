@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from bert_jax.batch import padded
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.pooling import check_pooling
 from bert_jax.objectives.texts import row_vectors
@@ -39,8 +40,6 @@ def embed_by(vectors: Callable, params, tokenizer, texts: Sequence[str], *, long
     for start in range(0, len(rows), batch_size):
         mine = [rows[number] for number in by_length[start : start + batch_size]]
         length = min(-(-len(mine[0]) // ROUND_TO) * ROUND_TO, longest_row)
-        batch = {name: np.zeros((batch_size, length), np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
-        for place, row in enumerate(mine):
-            batch["input_ids"][place, : len(row)], batch["input_mask"][place, : len(row)] = row, 1
+        batch = padded(mine, size=batch_size, length=length)
         found += [*np.asarray(vectors(params, batch), np.float32)[: len(mine)]]
     return np.stack(found)[np.argsort(by_length)]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bert_jax.batch import padded
 from bert_jax.errors import UserError
 
 MARK = "[MASK]"
@@ -69,9 +70,7 @@ def _row(tokenizer, text: str, max_seq_length: int) -> tuple[list[int], list[int
 
 
 def _batch(ids: list[int], positions: list[int], length: int, slots: int) -> dict[str, np.ndarray]:
-    batch = {name: np.zeros((1, length), np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
-    batch["input_ids"][0, : len(ids)] = ids
-    batch["input_mask"][0, : len(ids)] = 1
+    batch = padded([ids], size=1, length=length)
     batch["masked_lm_positions"] = np.zeros((1, slots), np.int32)
     batch["masked_lm_positions"][0, : len(positions)] = positions
     return batch

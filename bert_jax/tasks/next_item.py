@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from bert_jax.batch import padded
 from bert_jax.data import keyed, parse, sources
 from bert_jax.data.report import Report
 from bert_jax.metrics.ranking import hit_rate, mrr, ndcg, ranks
@@ -56,13 +57,10 @@ def _metrics(of: np.ndarray) -> dict[str, float]:
 
 def _rows(known: list[list[int]], tokenizer, length: int) -> dict[str, np.ndarray]:
     """[CLS] items [MASK] [SEP], the last items where there are more than fit; always ROWS rows, for one compilation."""
-    batch = {name: np.zeros((ROWS, length), np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
-    batch["masked_lm_positions"] = np.zeros((ROWS, 1), np.int32)
-    for row, items in enumerate(known):
-        ids = [tokenizer.cls_id, *items[-(length - 3) :], tokenizer.mask_id, tokenizer.sep_id]
-        batch["input_ids"][row, : len(ids)], batch["input_mask"][row, : len(ids)] = ids, 1
-        batch["masked_lm_positions"][row] = len(ids) - 2
-    return batch
+    rows = [[tokenizer.cls_id, *items[-(length - 3) :], tokenizer.mask_id, tokenizer.sep_id] for items in known]
+    positions = np.zeros((ROWS, 1), np.int32)
+    positions[: len(rows), 0] = [len(row) - 2 for row in rows]
+    return padded(rows, size=ROWS, length=length) | {"masked_lm_positions": positions}
 
 
 def _allowed(known: list[list[int]], target: list[int], tokenizer) -> np.ndarray:

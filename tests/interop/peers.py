@@ -17,27 +17,26 @@ OPTIONS = {  # of a family, beside the sizes
     "albert": {"embedding_size": 12, "num_hidden_groups": 2},
     "electra": {"embedding_size": 12},
     "distilbert": {"hidden_dim": 48},
+    "modernbert": {  # two near, one that sees all, one more
+        "local_attention": 8,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "cls_token_id": 0,
+        "sep_token_id": 2,
+        "classifier_pooling": "mean",
+    },
 }
-CLASSES = [
-    "BertForPreTraining",
-    "BertForMaskedLM",
-    "BertForSequenceClassification",
-    "BertModel",
-    "RobertaForMaskedLM",
-    "RobertaForSequenceClassification",
-    "RobertaModel",
-    "AlbertForPreTraining",
-    "AlbertForMaskedLM",
-    "AlbertForSequenceClassification",
-    "AlbertModel",
-    "ElectraForMaskedLM",
-    "ElectraForPreTraining",
-    "ElectraForSequenceClassification",
-    "ElectraModel",
-    "DistilBertForMaskedLM",
-    "DistilBertForSequenceClassification",
-    "DistilBertModel",
-]
+TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
+PRETRAINED = {
+    "Bert": ("ForPreTraining", "ForMaskedLM", "Model"),
+    "Roberta": ("ForMaskedLM", "Model"),
+    "Albert": ("ForPreTraining", "ForMaskedLM", "Model"),
+    "Electra": ("ForMaskedLM", "ForPreTraining", "Model"),
+    "DistilBert": ("ForMaskedLM", "Model"),
+    "ModernBert": ("ForMaskedLM", "Model"),
+}
+CLASSES = [f"{family}{kind}" for family in PRETRAINED for kind in (*PRETRAINED[family], *(f"For{task}" for task in TASKS))]
 
 
 def family_of(kind: str) -> str:
@@ -59,7 +58,7 @@ def write_vocabulary(folder: Path, family: str) -> int:
             minloglevel=2,
         )
         return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model")).vocab_size()
-    kind = "bytelevel" if family == "roberta" else "wordpiece"
+    kind = "bytelevel" if family in ("roberta", "modernbert") else "wordpiece"
     report = kinds.learn_vocabulary(
         kind, TEXTS, folder / kinds.KINDS[kind].file_name, vocab_size=400, do_lower_case=kind == "wordpiece"
     )

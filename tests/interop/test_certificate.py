@@ -2,13 +2,15 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from bert_jax import convert
 from bert_jax.__main__ import main
+from bert_jax.build import build_objective, encoder_config
 from bert_jax.errors import UserError
-from bert_jax.interop import certificate, huggingface, names
+from bert_jax.interop import certificate, huggingface, names, vocabulary
 from bert_jax.interop.strings import strings
 from bert_jax.text import wordpiece
 from tests.interop import peers, small
@@ -83,6 +85,55 @@ def test_a_fault_is_named_by_its_tensor_and_by_its_layer(fault, made):
     assert certificate.compare_tensors(model, made.params) == len(model.tensors)
     found = certificate.compare_outputs(made.folder, model.kind, made.encoder, made.params, made.tokenizer.pad_id)
     assert list(found) == ["embeddings", "layer 1", "layer 2", "masked_lm", "next_sentence"] and max(found.values()) < 1e-5
+
+
+MODERN_FAULTS = {  # what lies in one tensor of theirs with others
+    "a permuted head": (
+        lambda params: changed(params, "encoder/layers/attention/value/kernel", lambda k: np.roll(k, 8, axis=-1)),
+        "model.layers.1.attn.Wqkv.weight",
+        "layer 2",
+    ),
+    "gate for intermediate": (
+        lambda params: changed(
+            params, "encoder/first_layer/intermediate/kernel", lambda _: params["encoder"]["first_layer"]["gate"]["kernel"]
+        ),
+        "model.layers.0.mlp.Wi.weight",
+        "layer 1",
+    ),
+    "the norm of another layer": (
+        lambda params: changed(params, "encoder/layers/attention_norm/scale", lambda s: np.roll(s, 1, axis=0)),
+        "model.layers.1.attn_norm.weight",
+        "layer 2",
+    ),
+    "pooled otherwise": (
+        lambda params: changed(params, "encoder/pooler_norm/scale", lambda s: s[::-1]),
+        "head.norm.weight",
+        "classifier",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def modern(tmp_path_factory):
+    """(folder, model, encoder, params) of a ModernBertForSequenceClassification."""
+    folder = tmp_path_factory.mktemp("modern")
+    peers.save("ModernBertForSequenceClassification", folder / "hf")
+    model = huggingface.read(folder / "hf")
+    config = convert.saved_config(model, "", vocabulary.read(folder / "hf", folder).tokenizer)
+    like = jax.eval_shape(build_objective(config, model.vocab_size).init, jax.random.key(0))
+    encoder = encoder_config(dict(config.model), model.vocab_size)
+    return folder / "hf", model, encoder, huggingface.params_of(model, like)
+
+
+@pytest.mark.parametrize("fault", MODERN_FAULTS)
+def test_a_fault_is_named_where_tensors_are_fused(fault, modern):
+    folder, model, encoder, params = modern
+    tamper, tensor, place = MODERN_FAULTS[fault]
+    params = tamper(params)
+    with pytest.raises(UserError, match=f"the certificate fails: {tensor} is not the tensor"):
+        certificate.compare_tensors(model, params)
+    with pytest.raises(UserError, match=f"the certificate fails: {place} is not what ModernBertForSequenceClassification"):
+        certificate.compare_outputs(folder, model.kind, encoder, params, 1)
 
 
 def test_a_table_with_two_names_swapped_fails_by_layer(made, tmp_path, monkeypatch, capsys):

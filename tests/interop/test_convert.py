@@ -8,7 +8,7 @@ from bert_jax import config as configs
 from bert_jax import convert
 from bert_jax.__main__ import main
 from bert_jax.build import build_objective, encoder_config
-from bert_jax.interop import huggingface
+from bert_jax.interop import certificate, huggingface, vocabulary
 from bert_jax.predict.fill_mask import _row as fill_mask_row
 from bert_jax.trained import open_trained
 from bert_jax.transfer import transfer
@@ -27,6 +27,7 @@ KEPT = (
     "pad_token_id",
     "id2label",
 )
+HEADS = {"QuestionAnswering": 2}  # begin and end are compared each by itself
 TEXTS = ["the whole test suite", "Interrupt it or kill it: the same command continues."]
 
 
@@ -41,22 +42,27 @@ def bert(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", peers.CLASSES)
 def test_a_model_comes_in_and_goes_out_bit_for_bit(kind, tmp_path):
-    """Its logits and hidden states are compared by the certificate, without which there is no workdir."""
+    """The certificate compares what they compute: each layer and each head."""
     model = peers.save(kind, tmp_path / "hf")
-    convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
-    trained = open_trained(tmp_path / "W")
-    encoder = encoder_config(dict(trained.config.model), trained.tokenizer.size)
+    read = huggingface.read(tmp_path / "hf")
+    tokenizer = vocabulary.read(tmp_path / "hf", tmp_path).tokenizer
+    config = convert.saved_config(read, "", tokenizer)
+    encoder = encoder_config(dict(config.model), tokenizer.size)
+    like = jax.eval_shape(build_objective(config, tokenizer.size).init, jax.random.key(0))
+    params = huggingface.params_of(read, like)
+    differences = certificate.compare_outputs(tmp_path / "hf", kind, encoder, params, tokenizer.pad_id)
+    heads = HEADS.get(kind.partition("For")[2], max(len(read.heads), encoder.pooler))
+    assert len(differences) == 1 + encoder.num_hidden_layers + heads
     (tmp_path / "out").mkdir()
-    huggingface.write(tmp_path / "out", encoder, trained.params, list(trained.config.labels), trained.tokenizer)
+    huggingface.write(tmp_path / "out", encoder, params, read.labels, tokenizer)
     again, loading = type(model).from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(loading.values()), loading
     expected, found = peers.tensors(model), peers.tensors(again)
     assert expected.keys() == found.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-    like = jax.eval_shape(lambda: trained.params)
     back = huggingface.params_of(huggingface.read(tmp_path / "out"), like)
-    jax.tree.map(np.testing.assert_array_equal, back, trained.params)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
     assert {key: getattr(again.config, key) for key in KEPT} == {key: getattr(model.config, key) for key in KEPT}
 
 
