@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from bert_jax import workdir as workdirs
 from bert_jax.build import loader_config
 from bert_jax.data import loader, prepare, sources, store
@@ -67,11 +69,9 @@ def _extended_vocabulary(config, workdir: Path, say: Callable[[str], None]) -> P
     if path.exists():
         _require_words(open_vocabulary(config, workdir), words_file, path)
         return path
-    start = workdirs.read_pretraining_config(Path(config.init_checkpoint))
-    given, wanted = ((text.kind, text.do_lower_case) for text in (config.text, start.text))
-    if given != wanted:
-        raise UserError("text.kind and text.do_lower_case are not those of init_checkpoint", got=given, expected=wanted)
-    old = open_vocabulary(start, Path(config.init_checkpoint))
+    as_it_was = ConfigDict(config.to_dict())
+    as_it_was.text.new_words = ""
+    old = open_vocabulary(as_it_was, workdir)
     words, report = extension.read_words(words_file, old), Report(config.data.on_bad_input)
     for line, word in words.never_found:
         place = f"{words_file}, line {line}: {word}"

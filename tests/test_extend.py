@@ -227,6 +227,8 @@ def test_another_vocabulary_or_fewer_positions_are_refused(extended, domain, sta
     (tmp_path / "vocab.txt").write_text("\n".join([*first[:5], last, *first[5:]]), encoding="utf-8")
     swapped = config(domain, start, text__new_words="", text__vocab_file=tmp_path / "vocab.txt")
     refused(swapped, tmp_path / "A", r"(?s)another vocabulary.*whose first pieces are those")
+    cased = config(domain, start, text__do_lower_case=False)
+    refused(cased, tmp_path / "C", "(?s)another vocabulary.*text.do_lower_case as there")
     fewer = config(domain, start, text__new_words="", model__max_position_embeddings=16, data__max_seq_length=16)
     refused(fewer, tmp_path / "B", r"(?s)encoder/embeddings/position/embedding .* has another shape.*\[24, 16\].*\[16, 16\]")
 
@@ -237,8 +239,8 @@ def test_another_vocabulary_or_fewer_positions_are_refused(extended, domain, sta
         ("the cat\n", {}, r"(?s)words that are never looked up.*words.txt, line 1: the cat.*on_bad_input=skip"),
         ("non-fish\n", {}, r"(?s)never looked up.*line 1: non-fish.*punctuation"),
         ("the\n\n", {}, r"(?s)no word that is new.*words.txt: 1 known"),
-        ("moonlight\n", {"text__kind": "bpe"}, r"(?s)not those of init_checkpoint.*'bpe', True.*'wordpiece', True"),
-        ("moonlight\n", {"text__do_lower_case": False}, r"(?s)not those of init_checkpoint.*False.*True"),
+        ("moonlight\n", {"text__kind": "items", "text__do_lower_case": False}, r"(?s)only extend.* of WordPiece.*Items"),
+        ("moonlight\n", {"text__kind": "bpe"}, r"(?s)P/vocab\.txt"),
         ("moonlight\n", {"text__vocab_file": "vocab.txt"}, r"(?s)of the run to start from.*text.vocab_file empty"),
         ("moonlight\n", {"init_checkpoint": ""}, r"(?s)of the run to start from.*init_checkpoint=FOLDER"),
     ],
