@@ -17,7 +17,7 @@ def vocab(args, config) -> int:
     from bert_jax import inputs
     from bert_jax.text import kinds
 
-    path = inputs.learn_vocabulary(config, args.workdir)
+    path = inputs.make_vocabulary(config, args.workdir)
     print(f"vocabulary: {path}")
     if report := kinds.read_report(path):
         print(report.describe())
@@ -127,7 +127,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "train": Verb(train, "pretrain, making vocabulary and token store on the way; the same command continues", needs_config=True),
-    "vocab": Verb(vocab, "learn a vocabulary from the text", needs_config=True),
+    "vocab": Verb(vocab, "learn a vocabulary from the text, or extend one", needs_config=True),
     "prepare": Verb(prepare, "tokenise the text into a store", needs_config=True),
     "show": Verb(
         show,

@@ -3,13 +3,14 @@
 Legend of the shape letters used in array names everywhere in this package:
 B rows of the batch, T texts of a row, L length in tokens, E examples packed in a row, P predicted positions per row,
 D width of the encoder, H attention heads, K width of one head, F feed-forward width, V pieces of the vocabulary, N layers,
-C classes, G vectors gathered from all devices.
+C classes, G vectors gathered from all devices, W width of a feature.
 
 The names are those of the data files of google-research/bert.
 
 A row holds one example, or several packed one behind the other. Only packed batches have sequence_ids, position_ids and
 cls_positions, and their pairs have a label for each example: [B, E] where a row of one example has [B]. Only batches for
-sentence encoders and of choices have an axis T: their examples are texts, each a row of its own.
+sentence encoders and of choices have an axis T: their examples are texts, each a row of its own. Features of tokens
+(models/features.py) are called feature_NAME.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,6 +50,8 @@ FIELDS = {
     "start_positions": Field("B", "int32", "place in the row where the answer begins; 0, that of [CLS], where there is none"),
     "end_positions": Field("B", "int32", "place of the last piece of the answer; 0 where there is none"),
 }
+FEATURE_IDS = Field("BL", "int32", "row of a table for each token; 0 where a mask hides it, if it would betray the piece")
+FEATURE_VECTORS = Field("BLW", "float32", "a vector for each token")
 
 
 class Context(NamedTuple):
@@ -72,9 +75,7 @@ def check(batch: dict[str, np.ndarray]) -> None:
     """Raises UserError unless every array has the dtype and shape of the table, with one size for each shape letter."""
     sizes: dict[str, int] = {}
     for name, array in batch.items():
-        if name not in FIELDS:
-            raise UserError(f"the batch holds an array that no model reads: {name}", expected=f"only {', '.join(FIELDS)}")
-        field = FIELDS[name]
+        field = _field(name, array)
         shapes = [shape for shape in field.shape.split(" or ") if len(shape) == array.ndim]
         if not shapes or str(array.dtype) != field.dtype:
             raise UserError(
@@ -82,11 +83,19 @@ def check(batch: dict[str, np.ndarray]) -> None:
                 got=f"{array.dtype}{list(array.shape)}",
                 expected=f"{field.dtype}[{', '.join(field.shape.split()[0])}]: {field.meaning}",
             )
-        for letter, size in zip(shapes[0], array.shape):
+        for letter, size in zip(shapes[0].removesuffix("W"), array.shape):  # each feature has a width of its own
             if sizes.setdefault(letter, size) != size:
                 raise UserError(
                     f"batch[{name!r}] disagrees with the other arrays on {letter}", got=size, expected=str(sizes[letter])
                 )
+
+
+def _field(name: str, array: np.ndarray) -> Field:
+    if name.startswith("feature_"):
+        return FEATURE_VECTORS if array.ndim == 3 else FEATURE_IDS
+    if name not in FIELDS:
+        raise UserError(f"the batch holds an array that no model reads: {name}", expected=f"only {', '.join(FIELDS)}")
+    return FIELDS[name]
 
 
 def padded(rows: Sequence[Sequence[int]], *, size: int, length: int) -> dict[str, np.ndarray]:

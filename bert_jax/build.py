@@ -7,9 +7,11 @@ from dataclasses import fields
 import jax
 
 from bert_jax.data import loader
+from bert_jax.data.features import Wanted
 from bert_jax.data.masking import MaskRule
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
+from bert_jax.models.features import Feature
 from bert_jax.objectives import answer, choose, classify, contrastive, distill, electra, encoder_alone, pretrain, spanbert, tag
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
@@ -30,10 +32,13 @@ OBJECTIVES = {  # objective.name -> encoder and the other settings of the sectio
 
 
 def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
-    """From the model section of a config; dtype "auto" is float32 on CPUs and bfloat16 on accelerators."""
+    """From the model section of a config, whose section features may be absent; dtype "auto" is float32 on CPUs and bfloat16 on
+    accelerators."""
     by_machine = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     dtype = by_machine if options["dtype"] == "auto" else options["dtype"]
-    return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype})
+    sections = dict(options.get("features", {}))
+    features = tuple(Feature(name, **dict(sections[name])) for name in sorted(sections))
+    return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype, "features": features})
 
 
 def build_objective(config, vocab_size: int, teacher_model: dict | None = None):
@@ -110,7 +115,8 @@ def loader_config(config) -> loader.LoaderConfig:
         raise UserError("data.num_eval_rows is out of range", got=data.num_eval_rows, expected="at least 1")
     phases = _phases(config)
     longest = max(phase.max_seq_length for phase in phases)
-    positions = encoder_config(dict(config.model), vocab_size=1).longest_row
+    encoder = encoder_config(dict(config.model), vocab_size=1)
+    positions = encoder.longest_row
     if longest > positions:
         raise UserError(
             "data.max_seq_length is longer than the positions of the encoder",
@@ -127,6 +133,7 @@ def loader_config(config) -> loader.LoaderConfig:
         masks=data.masks,
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
         num_loader_threads=data.num_loader_threads,
+        features=tuple(Wanted(feature.name, feature.hidden) for feature in encoder.features),
     )
     if dict(config.objective).get("next_sentence", False) and not rows.in_pairs:
         raise UserError(

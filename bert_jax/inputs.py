@@ -4,31 +4,39 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from bert_jax import workdir as workdirs
 from bert_jax.build import loader_config
 from bert_jax.data import loader, prepare, sources, store
 from bert_jax.data.report import Progress, Report
 from bert_jax.errors import UserError
-from bert_jax.text import kinds
+from bert_jax.text import extension, kinds
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text.wordpiece import save_vocab
+
+LOOKED_UP = "what stands between blanks, punctuation and Chinese characters, where text is cut before words are looked up"
 
 
 def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[Tokenizer, store.Store]:
     """Makes vocabulary and store where the config names none, and opens them."""
-    if not (config.text.vocab_file or config.init_checkpoint):
-        learn_vocabulary(config, workdir, say=say)
+    if config.text.new_words or not (config.text.vocab_file or config.init_checkpoint):
+        make_vocabulary(config, workdir, say=say)
     if not config.data.store:
         prepare_store(config, workdir, say=say)
     tokenizer = open_vocabulary(config, workdir)
     return tokenizer, open_store(config, workdir, tokenizer)
 
 
-def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
-    """Learns the vocabulary from the text and writes it, unless the file is there.
+def make_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
+    """Learns the vocabulary from the text, or extends that of the run to start from by text.new_words, and writes it, unless the
+    file is there.
 
     Raises:
-        UserError: it is there, learned in this workdir, for another size.
+        UserError: it is there, made in this workdir, for another size or without these words.
     """
+    if config.text.new_words:
+        return _extended_vocabulary(config, workdir, say)
     path = vocabulary_path(config, workdir)
     if not path.exists():
         workdirs.make_folder(path.parent)
@@ -48,6 +56,44 @@ def learn_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = prin
             fix="ask for that size, or take another --workdir",
         )
     return path
+
+
+def _extended_vocabulary(config, workdir: Path, say: Callable[[str], None]) -> Path:
+    if config.text.vocab_file or not config.init_checkpoint:
+        raise UserError(
+            "text.new_words extends the vocabulary of the run to start from",
+            got=f"init_checkpoint={config.init_checkpoint!r}, text.vocab_file={config.text.vocab_file!r}",
+            expected="--config.init_checkpoint=FOLDER, and text.vocab_file empty",
+        )
+    path, words_file = vocabulary_path(config, workdir), Path(config.text.new_words)
+    if path.exists():
+        _require_words(open_vocabulary(config, workdir), words_file, path)
+        return path
+    as_it_was = ConfigDict(config.to_dict())
+    as_it_was.text.new_words = ""
+    old = open_vocabulary(as_it_was, workdir)
+    words, report = extension.read_words(words_file, old), Report(config.data.on_bad_input)
+    for line, word in words.never_found:
+        place = f"{words_file}, line {line}: {word}"
+        report.bad_input("words that are never looked up", place, expected=LOOKED_UP, fix="take it out")
+    if not words.new:
+        raise UserError("text.new_words holds no word that is new", got=f"{words_file}: {words.known:,} known words")
+    workdirs.make_folder(path.parent)
+    save_vocab([*old.pieces, *words.new], path)
+    left_out = [f"{count:,} {reason} left out, first in {report.places[reason]}" for reason, count in report.notes.items()]
+    told = f"vocabulary of {old.size:,} pieces extended by {len(words.new):,} words; {words.known:,} were known"
+    say("; ".join([told, *left_out]))
+    return path
+
+
+def _require_words(tokenizer: Tokenizer, words_file: Path, path: Path) -> None:
+    """Raises UserError where the file of words is there and the vocabulary lacks one of them."""
+    if words_file.exists() and (lacking := extension.read_words(words_file, tokenizer).new):
+        raise UserError(
+            f"the vocabulary {path} was made without some of text.new_words",
+            got=f"{len(lacking):,} words, first {lacking[0]!r}",
+            fix="put the words back as they were, or take another --workdir",
+        )
 
 
 def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
@@ -82,8 +128,8 @@ def worker_count(config) -> int:
 
 def vocabulary_path(config, workdir: Path) -> Path:
     """The one that the config names, or that of the run to start from, or one of this workdir's own."""
-    start = getattr(config, "init_checkpoint", "")  # a model from elsewhere has no such key
-    if start and not config.text.vocab_file:
+    start = getattr(config, "init_checkpoint", "")  # a model from elsewhere has no such keys
+    if start and not (config.text.vocab_file or getattr(config.text, "new_words", "")):
         saved = workdirs.read_trained_config(Path(start))
         if "text" in saved:
             return vocabulary_path(saved, Path(start))

@@ -40,7 +40,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     fit_config = FitConfig(**{field.name: config.train[field.name] for field in fields(FitConfig)})
     tokenizer, text = hosts.in_turn(lambda: inputs.open_data(config, workdir, say=say))
     hosts.require_same("the vocabulary or the token store", tokenizer.content_hash + text.content_hash)
-    if rows.mask.mask_unit != "token":
+    if rows.needs_words:
         words.require_words(text)
     teacher = hosts.in_turn(lambda: open_teacher(config, tokenizer, say=say))
     hosts.require_same("the teacher", teacher.facts.get("teacher", ""))

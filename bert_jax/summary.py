@@ -26,7 +26,10 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
     fills_masks = "masked_lm_loss" in result["metrics"]
     if fills_masks:
         _print_masked_lm(console, result["metrics"])
-        _print_examples(console, open_trained(workdir), workdir)
+        trained = open_trained(workdir)
+        fills_masks = not trained.config.model.get("features")  # of the text of a person nobody knows them
+        if fills_masks:
+            _print_examples(console, trained, workdir)
     else:
         for name, value in result["metrics"].items():
             console.print(f"  {name.replace('_', ' '):22s}  {value:6.3f}")

@@ -13,11 +13,13 @@ from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, build_optimizer, build_task_optimizer, encoder_config, named_objective
 from bert_jax.checkpoint import Checkpoints, content_hash
 from bert_jax.errors import UserError
+from bert_jax.extend import extend
 from bert_jax.inputs import open_vocabulary, vocabulary_path
 from bert_jax.objectives import distill
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.step import init_state
 from bert_jax.text import kinds
+from bert_jax.text.extension import cuts_of_new_pieces
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.transfer import transfer
 
@@ -90,21 +92,31 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
     from nothing.
 
     Raises:
-        UserError: that one has another vocabulary, or tensors of other shapes.
+        UserError: that one has a vocabulary that this one does not begin with, or tensors of other shapes.
     """
     if goes_on(workdir) or not config.init_checkpoint:
         return []
     start = Path(config.init_checkpoint)
     trained = open_trained(start, say=say)
-    if trained.tokenizer.content_hash != tokenizer.content_hash:
+    cuts = cuts_of_new_pieces(tokenizer, trained.tokenizer)
+    if cuts is None:
         raise UserError(
             "init_checkpoint was trained with another vocabulary",
             got=f"{vocabulary_path(config, workdir)}, vocabulary {tokenizer.content_hash[:12]}",
             expected=f"{vocabulary_path(trained.config, start)}, vocabulary {trained.tokenizer.content_hash[:12]}",
-            fix="leave text.vocab_file empty, and give text.kind and text.do_lower_case as they are there",
+            fix="leave text.vocab_file empty, or name a file of text.kind=wordpiece whose first pieces are those; give text.kind "
+            "and text.do_lower_case as there",
         )
-    found = transfer(trained.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
-    say(f"from {start}, step {trained.step:,}: {found.describe()}")
+    now = encoder_config(dict(config.model), tokenizer.size)
+    grown = extend(
+        trained.params,
+        cuts,
+        unk_id=trained.tokenizer.unk_id,
+        max_position_embeddings=now.max_position_embeddings,
+        position_offset=now.position_offset,
+    )
+    found = transfer(grown.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
+    say("; ".join([f"from {start}, step {trained.step:,}: {found.describe()}", *grown.said]))
     return [found.params]
 
 

@@ -27,6 +27,7 @@ MAY_CHANGE = (
     "parallel.fsdp",
     "parallel.mode",
     "parallel.tensor",
+    "text.new_words",
     "text.vocab_file",
     "train.accumulate",
     "train.eval_every_steps",

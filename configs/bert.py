@@ -79,11 +79,12 @@ def d2l():
 def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config = ConfigDict()
     config.seed = 12345
-    config.init_checkpoint = ""  # the workdir of a run of the same sizes to start from, with its vocabulary
+    config.init_checkpoint = ""  # the workdir of a run of the same sizes, or fewer positions, to start from with its vocabulary
 
     config.text = ConfigDict()
     config.text.kind = "wordpiece"  # wordpiece (vocab.txt), unigram, bpe (.model), bytelevel (vocab.json, merges.txt beside it)
     config.text.vocab_file = ""  # empty: learned from the text and kept in the workdir
+    config.text.new_words = ""  # a file of words, one a line, that extends the vocabulary of init_checkpoint (wordpiece)
     config.text.vocab_size = vocab_size
     config.text.do_lower_case = do_lower_case
 

@@ -13,11 +13,12 @@ def get_config(arg=None):
         raise ValueError(f"configs/quickstart.py takes no argument after the colon, got {arg!r}")
     config = ConfigDict()
     config.seed = 0
-    config.init_checkpoint = ""  # the workdir of a run of the same sizes to start from, with its vocabulary
+    config.init_checkpoint = ""  # the workdir of a run of the same sizes, or fewer positions, to start from with its vocabulary
 
     config.text = ConfigDict()
     config.text.kind = "wordpiece"  # wordpiece (vocab.txt), unigram, bpe (.model), bytelevel (vocab.json, merges.txt beside it)
     config.text.vocab_file = ""  # empty: learned from the text and kept in the workdir
+    config.text.new_words = ""  # a file of words, one a line, that extends the vocabulary of init_checkpoint (wordpiece)
     config.text.vocab_size = 6000
     config.text.do_lower_case = True
 

@@ -63,7 +63,7 @@ def pretraining(scale: Scale, folder: Path, row: str) -> Run:
     config = _load("quickstart.py", scale.pretraining | ROWS[row] | paths)
 
     def start(config, workdir: Path) -> bool:
-        inputs.learn_vocabulary(config, shared)
+        inputs.make_vocabulary(config, shared)
         inputs.prepare_store(config, shared)
         return run.train(config, workdir)
 

@@ -10,7 +10,8 @@ from bert_jax import workdir as workdirs
 from launch.table import NOT_RUN, markdown
 
 PUBLISHED = Path(__file__).with_name("published")
-PATH_KEYS = ("data.folder", "data.store", "init_checkpoint", "text.vocab_file")  # a run is the same wherever its folder is moved
+# A run is the same wherever its folder is moved.
+PATH_KEYS = ("data.folder", "data.store", "init_checkpoint", "text.new_words", "text.vocab_file")
 
 
 class Run(NamedTuple):

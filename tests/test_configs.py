@@ -44,6 +44,8 @@ PRETRAINING += [f"lamb.py:{row}" for row in ("76min", "512", "32k", "4k-base")]
 STUDENTS = ("distilbert", "tinybert", "tinybert-6x768", "minilm", "minilm-6x384", "minilm-6x768")
 PRETRAINING += [f"distill.py:{row}" for row in (*STUDENTS, "tiny", "tiny-alone", "tiny-teacher")]
 TASK_STEPS = ("tinybert-layers", "tinybert-prediction", "tiny-layers", "tiny-prediction")
+PRETRAINING += [f"domain.py:{row}" for row in ("tiny", "pubmedbert", "scibert", "finbert", "finbert-finvocab", "biobert")]
+PRETRAINING += [f"word_place.py:{row}" for row in ("tiny", "base")]
 PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 PRETRAINING += [f"modern.py:{row}" for row in ("tiny", "base", "large")]
@@ -70,7 +72,7 @@ def test_every_config_file_is_tested_here():
 
 ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base", "simcse.py:unsup"]
 ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "modern", "bert4rec", "distill")]
-ONE_STEP += ["electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
+ONE_STEP += ["domain.py:tiny", "word_place.py:tiny", "electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
 
 
 MODES = {

@@ -22,6 +22,7 @@ LEVELS = {
     "objectives": 2,
     "interop": 2,
     "transfer": 2,
+    "extend": 2,
     "parallel": 2,
     "checkpoint": 2,
     "tasks": 3,

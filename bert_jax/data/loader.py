@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.data import keyed
+from bert_jax.data.features import Wanted, check_wanted, feature_arrays
 from bert_jax.data.masking import MaskRule, mask_rows
 from bert_jax.data.plans import MODES, Plan, PlanConfig, build_plan
 from bert_jax.data.rows import packing_arrays, read_rows
@@ -58,6 +59,7 @@ class LoaderConfig:
         dupe_factor: number of pairings, and with static masks of maskings.
         masks: "dynamic" or "static".
         num_loader_threads: threads that make batches.
+        features: those of data/features.py that batches hold beside the pieces.
     """
 
     phases: tuple[Phase, ...]
@@ -69,6 +71,7 @@ class LoaderConfig:
     masks: str = "dynamic"
     mask: MaskRule = MaskRule()
     num_loader_threads: int = 1
+    features: tuple[Wanted, ...] = ()
 
     def __post_init__(self):
         for phase in self.phases:
@@ -83,7 +86,13 @@ class LoaderConfig:
             _require(f"data.{name}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("data.short_seq_prob", self.short_seq_prob, 0 <= self.short_seq_prob <= 1, "from 0 to 1")
         _require("data.rows", self.rows, self.rows in MODES, " or ".join(MODES))
+        check_wanted(self.features)
         _require("data.masks", self.masks, self.masks in MASKS, " or ".join(MASKS))
+
+    @property
+    def needs_words(self) -> bool:
+        """Whether batches depend on where words begin."""
+        return self.mask.mask_unit != "token" or bool(self.features)
 
     @property
     def in_pairs(self) -> bool:
@@ -298,7 +307,7 @@ def _batch(
 ) -> Batch:
     laid_out = read_rows(split, plan, rows, phase.max_seq_length, config.max_examples_per_row, tokenizer)
     word_begins = None
-    if config.mask.mask_unit != "token":
+    if config.needs_words:
         word_begins = np.zeros_like(laid_out.is_text)
         word_begins[laid_out.is_text] = begins_word(split, laid_out.places)
     masked = mask_rows(
@@ -322,6 +331,7 @@ def _batch(
         "masked_lm_ids": masked.masked_lm_ids,
         "masked_lm_weights": masked.masked_lm_weights,
     }
+    batch |= feature_arrays(config.features, laid_out.is_text, word_begins, masked.input_ids, laid_out.input_ids)
     is_packed = config.max_examples_per_row > 1
     if is_packed:
         batch |= packing_arrays(laid_out)

@@ -20,7 +20,7 @@ def require_words(store: Store) -> None:
     share = store.manifest["source"]["cjk_characters"] / max(store.manifest["report"]["characters"], 1)
     if share > MAX_CHINESE_SHARE:
         raise UserError(
-            "masks of whole words need to know the words, and Chinese text does not show them",
+            "what is made of whole words needs to know them, and Chinese text does not show them",
             got=f"{share:.0%} of the characters are Chinese, and the store was prepared without a segmenter",
-            fix="prepare the store with a segmenter, or give data.mask_unit=token",
+            fix="prepare the store with a segmenter, or give data.mask_unit=token and no feature word_place",
         )

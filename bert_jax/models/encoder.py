@@ -2,8 +2,10 @@
 al. 2019, arXiv 1907.11692; facebookresearch/fairseq models/roberta), of ALBERT (Lan et al. 2020, arXiv 1909.11942;
 google-research/albert modeling.py) and of ModernBERT (Warner et al. 2024, arXiv 2412.13663; AnswerDotAI/ModernBERT)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -13,11 +15,13 @@ import jax.numpy as jnp
 from bert_jax.errors import UserError
 from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
+from bert_jax.models.features import Feature, FeatureSum, check_features, check_given
 from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
 from bert_jax.models.pooling import pool
 
 BLOCKS = ("post_norm", "pre_norm")
 CLASSIFIER_POOLINGS = ("cls", "mean")
+EMPTY = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class EncoderConfig:
             few layers, a compilation that grows with their number.
         remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT. "elementwise",
             all that is neither a product nor random, and the scores of attention, saves memory and on CPUs time.
+        features: of tokens, summed into the embeddings beside the pieces.
     """
 
     vocab_size: int
@@ -84,6 +89,7 @@ class EncoderConfig:
     matmul_dtype: str = "auto"
     unroll_layers: bool = False
     remat: str = "elementwise"
+    features: tuple[Feature, ...] = ()
 
     def __post_init__(self):
         if self.hidden_size % self.num_attention_heads:
@@ -111,6 +117,7 @@ class EncoderConfig:
             expected = " or ".join(CLASSIFIER_POOLINGS)
             raise UserError("model.classifier_pooling is unknown", got=self.classifier_pooling, expected=expected)
         pre_norm.check(self)
+        check_features(self.features)
 
     @property
     def table_width(self) -> int:
@@ -134,12 +141,12 @@ class EncoderOutput(NamedTuple):
 
 
 class Embeddings(nn.Module):
-    """Sum of word, position and segment vectors, as many as there are, then LayerNorm and dropout (paper, figure 2)."""
+    """Sum of word, position, segment and feature vectors, as many as there are, then LayerNorm and dropout (paper, figure 2)."""
 
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, *, train: bool):
+    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, given: Mapping = EMPTY, *, train: bool):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
         sum_BLD = word(input_ids_BL)
@@ -149,6 +156,8 @@ class Embeddings(nn.Module):
                 sum_BLD += position.table()[None, cfg.position_offset :][:, : input_ids_BL.shape[1]].astype(cfg.dtype)
             else:
                 sum_BLD += position(position_ids_BL + cfg.position_offset)
+        if cfg.features:
+            sum_BLD += FeatureSum(cfg, name="features")(given)
         if cfg.type_vocab_size:
             segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
             sum_BLD += segment(jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1))
@@ -227,10 +236,11 @@ class Encoder(nn.Module):
         sequence_ids_BL=None,
         cls_positions_BE=None,
         *,
+        features: Mapping = EMPTY,
         train: bool,
     ) -> EncoderOutput:
         """Arguments are int32 arrays of bert_jax/batch.py, the last three for packed rows; needs a "dropout" rng when train is
-        true."""
+        true. features: name of each of config.features -> its array."""
         cfg = self.config
         if input_ids_BL.shape[1] > cfg.longest_row:
             raise UserError(
@@ -238,7 +248,10 @@ class Encoder(nn.Module):
                 got=f"{input_ids_BL.shape[1]} tokens for {cfg.longest_row} positions",
                 expected="data.max_seq_length <= model.max_position_embeddings - model.position_offset",
             )
-        x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(input_ids_BL, segment_ids_BL, position_ids_BL, train=train)
+        check_given(cfg.features, features)
+        x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(
+            input_ids_BL, segment_ids_BL, position_ids_BL, features, train=train
+        )
         self.sow("intermediates", "embedded", x_BLD)
         if cfg.block == "pre_norm":
             rng = self.make_rng("dropout") if train else None

@@ -12,7 +12,9 @@ from bert_jax.models.heads import MaskedLMHead
 def init_encoder(encoder: Encoder, rng) -> tuple[dict, EncoderOutput]:
     """(params, what they make of two pieces): the shapes of the second draw the heads."""
     ids_BL = jnp.zeros((1, 2), jnp.int32)
-    out, variables = encoder.init_with_output(rng, ids_BL, ids_BL, ids_BL, train=False)
+    of_kind = {"ids": lambda size: ids_BL, "vector": lambda size: jnp.zeros((1, 2, size), jnp.float32)}
+    features = {feature.name: of_kind[feature.kind](feature.size) for feature in encoder.config.features}
+    out, variables = encoder.init_with_output(rng, ids_BL, ids_BL, ids_BL, features=features, train=False)
     return variables["params"], out
 
 
@@ -33,6 +35,7 @@ def encode(encoder: Encoder, params: dict, batch: dict, rng, **options) -> Encod
         batch["segment_ids"],
         batch["input_mask"],
         *(batch.get(name) for name in ("position_ids", "sequence_ids", "cls_positions")),
+        features={name.removeprefix("feature_"): batch[name] for name in batch if name.startswith("feature_")},
         train=rng is not None,
         rngs={} if rng is None else {"dropout": rng},
         **options,

@@ -15,7 +15,7 @@ from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, mask
 from bert_jax.objectives.losses import binary_cross_entropy_sums, cross_entropy_sums, masked_lm_sums, totals
 from bert_jax.objectives.objective import Objective, Term
 
-SHARED = ("word", "position", "segment", "norm")  # of the embeddings: the generator has those of the encoder
+SHARED = ("word", "position", "segment", "features", "norm")  # of the embeddings: the generator has those of the encoder
 BLOCK = 256  # pieces of the vocabulary whose probabilities are added up at once when one is drawn
 
 
@@ -32,10 +32,16 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
         learns: of TASKS.
 
     Raises:
-        UserError: no such task, or no generator of that size.
+        UserError: no such task, no generator of that size, or features that masks hide.
     """
     if learns not in TASKS:
         raise UserError("objective.learns is unknown", got=learns, expected=" or ".join(TASKS))
+    if hidden := [feature.name for feature in config.features if feature.hidden]:
+        raise UserError(
+            "a feature that is hidden with its piece would show where the masks were to who is to tell replaced pieces",
+            got=f"model.features.{hidden[0]}.hidden=True",
+            fix="leave the feature out, or set hidden=False if it does not betray the piece",
+        )
     task, encoder, small = TASKS[learns], Encoder(config), generator_config(config, generator_size)
     generator = Encoder(small)
 

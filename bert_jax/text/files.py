@@ -6,16 +6,17 @@ from pathlib import Path
 from bert_jax.errors import UserError
 
 
-def read_vocabulary(path: Path) -> bytes:
+def read_vocabulary(path: Path, setting: str = "vocab_file") -> bytes:
+    """Raises UserError, naming the setting that the path comes from."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError("the vocabulary file cannot be read", got=f"{path}: {error.strerror}", fix="check vocab_file") from error
+        raise UserError("the vocabulary file cannot be read", got=f"{path}: {error.strerror}", fix=f"check {setting}") from error
 
 
-def read_vocabulary_text(path: Path) -> str:
+def read_vocabulary_text(path: Path, setting: str = "vocab_file") -> str:
     try:
-        return read_vocabulary(path).decode("utf-8-sig")
+        return read_vocabulary(path, setting).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError("the vocabulary file is not UTF-8", got=f"{path}: {error.reason} at byte {error.start}") from error
 

@@ -160,11 +160,22 @@ class WordPiece(Tokenizer):
     def _longest(self) -> int:
         return max(map(len, self.pieces))
 
-    def _cut(self, word: str) -> tuple[int, ...]:
+    def whole_word(self, text: str) -> str | None:
+        """The word that the text is, in the case and with the accents that text is read in. None where it is none, several or
+        too long to be looked up."""
+        words = [word for chunk in self._basic.chunks(text) for word in self._basic.words(chunk)]
+        return words[0] if len(words) == 1 and len(words[0]) <= MAX_CHARS_PER_WORD else None
+
+    def cut(self, piece: str) -> tuple[int, ...]:
+        """The numbers of the pieces that a piece of any vocabulary becomes: as a word, or, after ##, as the rest of one."""
+        rest = piece.removeprefix("##")
+        return self._cut(rest, inside=True) if rest != piece and rest else self._cut(piece)
+
+    def _cut(self, word: str, inside: bool = False) -> tuple[int, ...]:
         """The longest piece that the rest of the word starts with, again and again; [UNK] when there is none."""
         if len(word) > MAX_CHARS_PER_WORD:
             return (self.unk_id,)
-        ids, start, table = [], 0, self.id_of
+        ids, start, table = [], 0, self._inside if inside else self.id_of
         while start < len(word):
             for end in range(min(len(word), start + self._longest), start, -1):
                 number = table.get(word[start:end])

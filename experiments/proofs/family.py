@@ -50,7 +50,7 @@ def family(scratch: Path) -> dict:
     for name, (row, owner, settings) in RUNS.items():
         given = {"data.input_file": patterns} | SHARED | settings
         if owner != name:
-            vocabulary = inputs.vocabulary_path(workdirs.read_pretraining_config(scratch / owner), scratch / owner)
+            vocabulary = inputs.vocabulary_path(workdirs.read_trained_config(scratch / owner), scratch / owner)
             given |= {"data.store": scratch / owner / "store", "text.vocab_file": vocabulary}
         seconds, _ = timed(train(scratch / name, row, given))
         found[name] = {"seconds": seconds} | _figures(scratch / name, num_bytes)
@@ -59,7 +59,7 @@ def family(scratch: Path) -> dict:
 
 
 def _figures(workdir: Path, num_bytes: int) -> dict:
-    config = workdirs.read_pretraining_config(workdir)
+    config = workdirs.read_trained_config(workdir)
     text = inputs.open_store(config, workdir, inputs.open_vocabulary(config, workdir))
     bytes_per_piece = num_bytes / (text.train.num_tokens + text.held_out.num_tokens)
     metrics = result(workdir)

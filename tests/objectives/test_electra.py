@@ -1,5 +1,7 @@
 """The ablations of ELECTRA, from the outputs of its own parts by the paper's words; parity is tested in tests/parity."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from bert_jax.batch import Context
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderConfig
+from bert_jax.models.features import Feature
 from bert_jax.models.heads import MaskedLMHead, PieceHead
 from bert_jax.objectives.apply import encode
 from bert_jax.objectives.electra import TASKS, at_masks, electra, generator_config, sample
@@ -96,6 +99,20 @@ def test_the_generators_sizes_are_those_of_the_released_code():
     base = EncoderConfig(vocab_size=10, pooler=False)
     small = generator_config(base, 0.3333)
     assert (small.hidden_size, small.num_attention_heads, small.intermediate_size, small.table_width) == (256, 4, 1024, 768)
+
+
+def test_features_are_the_generators_too_unless_they_would_show_the_masks():
+    def with_feature(hidden: bool):
+        config = replace(CONFIG, features=(Feature("word_place", "ids", 5, hidden=hidden),))
+        return electra(config, generator_size=0.5, encoder_weight=1.0, learns="replaced")
+
+    learned, data = with_feature(False), batch()
+    data["feature_word_place"] = data["input_ids"] % 5
+    params = jax.eval_shape(learned.init, jax.random.key(0))
+    assert set(params["generator"]["encoder"]["embeddings"]) == {"projection"}
+    assert set(jax.eval_shape(lambda p: learned.sums(p, data, Context(row_rng=KEY)), params)) == set(learned.terms)
+    with pytest.raises(UserError, match=r"(?s)would show where the masks were.*model\.features\.word_place\.hidden=True"):
+        with_feature(True)
 
 
 @pytest.mark.parametrize("learns", TASKS)

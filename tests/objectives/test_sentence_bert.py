@@ -32,7 +32,7 @@ def torch():
 def test_classification_is_a_softmax_over_both_vectors_and_their_distance(torch):
     objective = sentence_bert.classification(STILL, pooling="mean", num_classes=3)
     means, (u, v), params = ours(objective, texts(2) | {"label_ids": LABELS})
-    head = params["classifier"]["dense"]
+    head = params["pair_classifier"]["dense"]
     linear = torch.tensor(np.asarray(head["kernel"]).T), torch.tensor(np.asarray(head["bias"]))
     u, v = torch.tensor(u), torch.tensor(v)
     logits = torch.nn.functional.linear(torch.cat([u, v, (u - v).abs()], dim=1), *linear)
