@@ -63,8 +63,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         workdirs.same_position(saved, batches.position(saved["step"])._asdict())
         workdirs.not_beyond(saved, fit_config.num_train_steps)
 
-    inputs = {"vocabulary": tokenizer.content_hash, "store": text.content_hash, **teacher.facts}
-    hosts.only_first(lambda: workdirs.write_config(config, workdir, inputs | {"source": text.manifest["source"]}))
+    made_of = {"vocabulary": tokenizer.content_hash, "store": text.content_hash, **teacher.facts}
+    hosts.only_first(lambda: workdirs.write_config(config, workdir, made_of | {"source": text.manifest["source"]}))
     say(
         f"{text.train.num_tokens:,} pieces to train on, {text.held_out.num_tokens:,} held out; {batches.num_rows:,} rows an epoch"
     )
@@ -78,7 +78,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         fit_config,
         workdir,
         seed=config.seed,
-        facts=lambda step: inputs | {"position": batches.position(step)._asdict()},
+        facts=lambda step: made_of | {"position": batches.position(step)._asdict()},
         accept=accept,
         name_batch=lambda step: f"documents {', '.join(map(str, batches.documents(step)))} of the training text",
         pretrained=taken_over(config, objective, teacher) | (pretrained[0] if pretrained else {}),
