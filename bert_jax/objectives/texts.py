@@ -15,12 +15,12 @@ def text_vectors(encoder: Encoder, params: dict, batch: dict, rng, pooling: str)
     """float32[B, T, D] of a batch of [B, T, L]; with a key, and then only, with dropout, drawn for each text by itself."""
     shape = batch["input_ids"].shape
     rows = {name: batch[name].reshape(-1, shape[-1]) for name in ("input_ids", "input_mask", "segment_ids")}
-    return pool(pooling, encode(encoder, params, rows, rng).hidden_BLD, rows["input_mask"]).reshape(*shape[:-1], -1)
+    return pool(pooling, encode(encoder, params, rows, rng), rows["input_mask"]).reshape(*shape[:-1], -1)
 
 
 def row_vectors(encoder: Encoder, params: dict, batch: dict, pooling: str) -> jax.Array:
     """float32[B, D] of a batch of [B, L], without dropout."""
-    return pool(pooling, encode(encoder, params, batch, None).hidden_BLD, batch["input_mask"])
+    return pool(pooling, encode(encoder, params, batch, None), batch["input_mask"])
 
 
 def repeated(batch: dict, times: int) -> dict:
