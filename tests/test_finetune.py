@@ -72,6 +72,23 @@ def test_two_steps_end_to_end_read_every_key_and_are_scored(pretrained, data, tm
     goes_out_and_comes_back(tmp_path / "W", tmp_path / "out", tmp_path / "back")
 
 
+def test_a_model_from_left_to_right_is_fine_tuned_with_an_lstm_on_top_and_does_not_go_out(data, tmp_path):
+    """Its [CLS] stands last in the rows of the task as in those of the text."""
+    small = tiny.OVERRIDES | {"model.num_hidden_layers": 1, "train.num_train_steps": 1, "train.eval_every_steps": 1}
+    small["data.input_file"] = tiny.write_corpus(tmp_path / "text.txt")
+    config = configs.load(f"{tiny.ROOT}/configs/bert.py:tiny-ltr", [f"{key}={value}" for key, value in small.items()])
+    assert run.train(config, tmp_path / "P", quiet=True)
+    metrics = workdirs.finished(tmp_path / "P")["metrics"]
+    assert {"causal_lm_loss", "causal_lm_accuracy", "unigram_loss"} <= metrics.keys()
+
+    result = finetune.finetune(load(tmp_path / "P", data, model__num_lstm_layers=1), tmp_path / "W", quiet=True)
+    assert (result["status"], result["step"]) == ("done", 2)
+    trained = finetune.open_finetuned(tmp_path / "W", say=str)
+    assert trained.tokenizer.cls_last and set(trained.params["encoder"]["lstm"]) == {"forward_0", "backward_0"}
+    with pytest.raises(UserError, match="no class of transformers computes what this model does"):
+        convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=10, say=str)
+
+
 def goes_out_and_comes_back(workdir, out, back):
     convert.take_out(workdir, out, num_strings=100, say=str)
     written = json.loads((out / "config.json").read_text())

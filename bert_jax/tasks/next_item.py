@@ -55,13 +55,13 @@ def _metrics(of: np.ndarray) -> dict[str, float]:
 
 
 def _rows(known: list[list[int]], tokenizer, length: int) -> dict[str, np.ndarray]:
-    """[CLS] items [MASK] [SEP], the last items where there are more than fit; always ROWS rows, for one compilation."""
+    """The items and [MASK] as an example, the last items where there are more than fit; always ROWS rows, for one compilation."""
     batch = {name: np.zeros((ROWS, length), np.int32) for name in ("input_ids", "input_mask", "segment_ids")}
     batch["masked_lm_positions"] = np.zeros((ROWS, 1), np.int32)
     for row, items in enumerate(known):
-        ids = [tokenizer.cls_id, *items[-(length - 3) :], tokenizer.mask_id, tokenizer.sep_id]
+        ids = tokenizer.framed([[*items[-(length - 3) :], tokenizer.mask_id]])
         batch["input_ids"][row, : len(ids)], batch["input_mask"][row, : len(ids)] = ids, 1
-        batch["masked_lm_positions"][row] = len(ids) - 2
+        batch["masked_lm_positions"][row] = ids.index(tokenizer.mask_id)
     return batch
 
 

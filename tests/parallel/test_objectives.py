@@ -1,12 +1,16 @@
 """Every objective has one gradient, however the step is laid out over devices and micro-batches."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import optax
 import pytest
 
 from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives.causal_lm import causal_lm
 from bert_jax.objectives.electra import electra
+from bert_jax.objectives.pretrain import bert
 from bert_jax.objectives.spanbert import spanbert
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import init_state, window_means
@@ -27,6 +31,8 @@ OBJECTIVES = {
     "electra": lambda: electra(SMALL, generator_size=0.5, encoder_weight=50.0, learns="replaced"),
     "all_tokens_mlm": lambda: electra(SMALL, generator_size=0.5, encoder_weight=1.0, learns="all_tokens_mlm"),
     "spanbert": lambda: spanbert(SMALL, max_span_pieces=2),
+    "causal_lm": lambda: causal_lm(replace(SMALL, left_to_right=True)),
+    "with_lstm": lambda: bert(replace(SMALL, num_lstm_layers=1), next_sentence=False),
 }
 
 
