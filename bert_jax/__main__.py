@@ -167,10 +167,10 @@ VERBS = {
     ),
     "convert": Verb(
         convert,
-        "a Hugging Face directory or a TensorFlow release to a workdir, or a workdir to the former, with a certificate",
+        "a Hugging Face directory, a TensorFlow release or a file of word vectors to a workdir, or a workdir to the first",
         needs_config=False,
         options=(
-            ("--from", {"dest": "source", "type": Path, "metavar": "DIR", "help": "what to make the workdir from"}),
+            ("--from", {"dest": "source", "type": Path, "metavar": "PATH", "help": "what to make the workdir from"}),
             ("--to", {"type": Path, "metavar": "DIR", "help": "where to put the workdir's model; must not exist, or be empty"}),
             (
                 "--part",

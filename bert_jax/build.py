@@ -12,13 +12,26 @@ from bert_jax.data.masking import MaskRule
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.models.features import Feature
-from bert_jax.objectives import answer, choose, classify, contrastive, distill, electra, encoder_alone, pretrain, spanbert, tag
+from bert_jax.objectives import (
+    answer,
+    causal_lm,
+    choose,
+    classify,
+    contrastive,
+    distill,
+    electra,
+    encoder_alone,
+    pretrain,
+    spanbert,
+    tag,
+)
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel.layout import Layout, make_layout
 
 OBJECTIVES = {  # objective.name -> encoder and the other settings of the section as its arguments
     "bert": pretrain.bert,
+    "causal_lm": causal_lm.causal_lm,
     "electra": electra.electra,
     "simcse": contrastive.simcse,
     "spanbert": spanbert.spanbert,
@@ -141,6 +154,12 @@ def loader_config(config) -> loader.LoaderConfig:
             got=f"data.rows={data.rows}",
             expected="data.rows=pairs or sop",
             fix="give objective.next_sentence=False, or rows in pairs",
+        )
+    if config.objective.name == "causal_lm" and (data.mask_token_prob or data.random_token_prob):
+        raise UserError(
+            "objective.name=causal_lm predicts each piece from those before it, which must not be hidden",
+            got=f"data.mask_token_prob={data.mask_token_prob}, data.random_token_prob={data.random_token_prob}",
+            expected="0.0 for both",
         )
     return rows
 

@@ -1,4 +1,5 @@
-"""Models in and out: a directory of Hugging Face or a release of Google to a workdir; a workdir to the former."""
+"""Models in and out: a directory of Hugging Face, a release of Google or a file of word vectors to a workdir; a workdir to the
+first."""
 
 import os
 import shutil
@@ -17,11 +18,12 @@ from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, encoder_config
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
-from bert_jax.interop import card, certificate, huggingface, released, vocabulary
+from bert_jax.interop import card, certificate, huggingface, released, vocabulary, word_vectors
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import electra
 from bert_jax.parallel.step import init_state
-from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.text import wordpiece
+from bert_jax.text.tokenizer import BERT, Tokenizer
 from bert_jax.trained import Trained, open_trained
 
 CERTIFICATE = "certificate.json"
@@ -41,12 +43,15 @@ TRAINING_ONLY = ("generator", "span_boundary", "mlp", "pair_classifier", "projec
 
 
 def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[str], None] = print) -> None:
-    """Makes a workdir, with a checkpoint of step 0, from a directory of Hugging Face or one that Google released.
+    """Makes a workdir, with a checkpoint of step 0, from a directory of Hugging Face or one that Google released, or from a text
+    file of word vectors.
 
     Raises:
         UserError: what lies there cannot be read, or not all of it; the certificate fails; or the workdir holds something. None
             of these leaves a workdir.
     """
+    if source.is_file():
+        return bring_in_vectors(source, workdir, say=say)
     is_release = released.is_one(source)
     model = released.read(source) if is_release else huggingface.read(source)
     with _made_whole(workdir) as folder, TemporaryDirectory() as scratch:
@@ -67,6 +72,25 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
     say(f"{model.kind} -> {workdir}\n{card.figures(checked)}")
 
 
+def bring_in_vectors(source: Path, workdir: Path, *, say: Callable[[str], None] = print) -> None:
+    """Makes a workdir of an encoder without layers, which gives each word the vector that the file has for it."""
+    found = word_vectors.vocabulary(word_vectors.read(source))
+    words, width = found.vectors_VD.shape
+    with _made_whole(workdir) as folder:
+        wordpiece.save_vocab(found.pieces, folder / "vocab.txt")
+        tokenizer = wordpiece.load(folder / "vocab.txt", found.do_lower_case)
+        config = _config("wordpiece", tokenizer, word_vectors.ENCODER | {"hidden_size": width}, OBJECTIVES[()], [])
+        facts = {"vocabulary": tokenizer.content_hash}
+        params = {"encoder": {"embeddings": {"word": {"embedding": found.vectors_VD}}}}
+        _save(folder / "checkpoints", build_objective(config, tokenizer.size), params, facts)
+        workdirs.write_config(config, folder, facts | {"source": str(source)})
+    case = "in lower case" if found.do_lower_case else "as they are written"
+    say(f"{source} -> {workdir}: vectors of {words - len(BERT):,} words {case}, of width {width}, and {' '.join(BERT)}")
+    if found.left_out:
+        some = " ".join(found.left_out[:5])
+        say(f"left out are {len(found.left_out):,} words that BERT's tokeniser cuts or changes: {some} ...")
+
+
 def saved_config(model: huggingface.Model, kind: str, tokenizer: Tokenizer) -> ConfigDict:
     """What config.json of the workdir holds: all that is read of a run whose training is no concern any more.
 
@@ -79,15 +103,19 @@ def saved_config(model: huggingface.Model, kind: str, tokenizer: Tokenizer) -> C
             got=f"{tokenizer.size:,} pieces",
             expected=f"{model.vocab_size:,}, as vocab_size in config.json",
         )
-    encoder = encoder_config(model.encoder | {"dtype": "auto"}, tokenizer.size)
     objective = OBJECTIVES[model.heads] | ({"num_classes": len(model.labels)} if model.labels else {})
+    return _config(kind, tokenizer, model.encoder, objective, model.labels)
+
+
+def _config(kind: str, tokenizer: Tokenizer, model: dict, objective: dict, labels: list[str]) -> ConfigDict:
+    model = model | {"dtype": "auto"}
     return ConfigDict(
         {
             "text": {"kind": kind, "vocab_file": "", "vocab_size": tokenizer.size, "do_lower_case": tokenizer.do_lower_case},
-            "data": {"store": "", "max_seq_length": encoder.longest_row},
-            "model": model.encoder | {"dtype": "auto"},
+            "data": {"store": "", "max_seq_length": encoder_config(model, tokenizer.size).longest_row},
+            "model": model,
             "objective": objective,
-            "labels": model.labels,
+            "labels": labels,
             "train": {"keep_checkpoints": 1},
         }
     )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -146,7 +147,8 @@ def source_name(config) -> str:
 
 
 def open_vocabulary(config, workdir: Path) -> Tokenizer:
-    return kinds.load(config.text.kind, vocabulary_path(config, workdir), config.text.do_lower_case)
+    tokenizer = kinds.load(config.text.kind, vocabulary_path(config, workdir), config.text.do_lower_case)
+    return replace(tokenizer, cls_last="left_to_right" in config.model.keys() and config.model.left_to_right)
 
 
 def open_store(config, workdir: Path, tokenizer) -> store.Store:

@@ -112,7 +112,7 @@ def baselines(
 ) -> dict[str, float]:
     """What the held-out metrics are to be compared with."""
     found = {}
-    if "masked_lm_loss" in objective.terms:
+    if objective.terms.keys() & {"masked_lm_loss", "causal_lm_loss"}:
         found["unigram_loss"] = loader.unigram_baseline(text.unigram_counts, eval_batches())
     if rows.in_pairs:
         found["next_sentence_majority"] = loader.majority_baseline(eval_batches())

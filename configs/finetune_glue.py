@@ -66,6 +66,7 @@ def published(task: str):
     config.model = ConfigDict()  # the sizes are those of the pretrained encoder
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
+    config.model.num_lstm_layers = 0  # of a bidirectional LSTM on top of the encoder, drawn anew (table 5, "+ BiLSTM")
 
     config.objective = ConfigDict()
     config.objective.name = "classify"

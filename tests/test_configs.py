@@ -32,6 +32,8 @@ ROWS = (
     "base-multilingual",
     "base-chinese-wwm",
     "d2l",
+    "ltr",
+    "tiny-ltr",
 )
 PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
 PRETRAINING += [f"roberta.py:{row}" for row in ("tiny", "base", "large")]
@@ -70,7 +72,7 @@ def test_every_config_file_is_tested_here():
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
-ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "lamb.py:76min-base", "simcse.py:unsup"]
+ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "bert.py:tiny-ltr", "lamb.py:76min-base", "simcse.py:unsup"]
 ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "modern", "bert4rec", "distill")]
 ONE_STEP += ["domain.py:tiny", "word_place.py:tiny", "electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
 
@@ -164,6 +166,7 @@ def test_the_students_have_about_the_published_sizes(row, millions):
         ("base-chinese", {"text.vocab_size": 21128, "data.mask_unit": "token", "data.segmenter": ""}),
         ("base-chinese-wwm", {"data.mask_unit": "whole_word", "data.segmenter": "jieba"}),
         ("small-multilingual", {"text.vocab_size": 119547, "text.do_lower_case": False, "model.hidden_size": 512}),
+        ("ltr", {"model.left_to_right": True, "objective.name": "causal_lm", "model.hidden_size": 768}),
         ("d2l", {"model.hidden_act": "relu", "model.num_hidden_layers": 2, "model.hidden_size": 128}),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
-from bert_jax import convert, finetune, jobs
+from bert_jax import convert, finetune, jobs, run
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.build import build_optimizer, encoder_config, named_objective
@@ -88,6 +88,23 @@ def test_it_is_evaluated_as_it_was_reported_and_goes_out_when_what_it_started_fr
         goes_out_and_comes_back(workdir, tmp_path / "out", tmp_path / "back")
     finally:
         away.rename(pretrained)
+
+
+def test_a_model_from_left_to_right_is_fine_tuned_with_an_lstm_on_top_and_does_not_go_out(data, tmp_path):
+    """Its [CLS] stands last in the rows of the task as in those of the text."""
+    small = tiny.OVERRIDES | {"model.num_hidden_layers": 1, "train.num_train_steps": 1, "train.eval_every_steps": 1}
+    small["data.input_file"] = tiny.write_corpus(tmp_path / "text.txt")
+    config = configs.load(f"{tiny.ROOT}/configs/bert.py:tiny-ltr", [f"{key}={value}" for key, value in small.items()])
+    assert run.train(config, tmp_path / "P", quiet=True)
+    metrics = workdirs.finished(tmp_path / "P")["metrics"]
+    assert {"causal_lm_loss", "causal_lm_accuracy", "unigram_loss"} <= metrics.keys()
+
+    result = finetune.finetune(load(tmp_path / "P", data, model__num_lstm_layers=1), tmp_path / "W", quiet=True)
+    assert (result["status"], result["step"]) == ("done", 2)
+    trained = open_trained(tmp_path / "W", say=str)
+    assert trained.tokenizer.cls_last and set(trained.params["encoder"]["lstm"]) == {"forward_0", "backward_0"}
+    with pytest.raises(UserError, match="no class of transformers computes what this model does"):
+        convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=10, say=str)
 
 
 def goes_out_and_comes_back(workdir, out, back):

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from bert_jax import batch as contract
+from bert_jax import config as configs
 from bert_jax import inputs, show
 from bert_jax.batch import Context
 from bert_jax.build import build_objective, loader_config
@@ -68,3 +69,9 @@ def test_settings_that_do_not_go_together_are_refused(corpus, changes, message):
     with pytest.raises(UserError) as error:
         loader_config(tiny.config(corpus, **changes))
     assert message in str(error.value)
+
+
+def test_a_causal_model_is_shown_the_pieces_themselves():
+    config = configs.load(f"{tiny.ROOT}/configs/bert.py:tiny-ltr", ["data.random_token_prob=0.1"])
+    with pytest.raises(UserError, match="must not be hidden\n.*random_token_prob=0.1"):
+        loader_config(config)

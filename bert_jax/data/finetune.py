@@ -22,10 +22,10 @@ class Example(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """N examples as rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] of L places, padded at the end."""
+    """N examples as rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] of L places, padded at the end; [CLS] may stand last."""
 
     input_ids: np.ndarray  # int32[N, L]
-    first_lengths: np.ndarray  # int32[N], [CLS] A [SEP]
+    first_lengths: np.ndarray  # int32[N], A with the special pieces beside it
     lengths: np.ndarray  # int32[N], the whole row
     label_ids: np.ndarray  # int32[N]
 
@@ -69,11 +69,10 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: in
     sides = [tokenizer.encode(texts) for texts in zip(*(example.texts for example in examples), strict=True)]
     for row, pieces in enumerate(zip(*sides, strict=True)):
         kept = truncated([len(side) for side in pieces], max_seq_length - 1 - len(pieces))
-        ids = [tokenizer.cls_id]
-        for side, length in zip(pieces, kept):
-            ids += [*side[:length], tokenizer.sep_id]
+        ids = tokenizer.framed([side[:length] for side, length in zip(pieces, kept)])
         input_ids[row, : len(ids)] = ids
-        first_lengths[row], lengths[row] = kept[0] + 2, len(ids)
+        first_lengths[row] = len(ids) if len(kept) == 1 else ids.index(tokenizer.sep_id) + 1
+        lengths[row] = len(ids)
     return Encoded(input_ids, first_lengths, lengths, np.array([example.label for example in examples], np.int32))
 
 

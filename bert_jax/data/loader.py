@@ -310,9 +310,12 @@ def _batch(
     if config.needs_words:
         word_begins = np.zeros_like(laid_out.is_text)
         word_begins[laid_out.is_text] = begins_word(split, laid_out.places)
+    row, slot = np.nonzero(laid_out.used)
+    candidates = laid_out.is_text.copy()
+    candidates[row, laid_out.begins[row, slot]] = False  # a piece that has nothing before it, where [CLS] stands last
     masked = mask_rows(
         laid_out.input_ids,
-        laid_out.is_text,
+        candidates,
         word_begins,
         laid_out.input_mask.sum(axis=1),
         rows,

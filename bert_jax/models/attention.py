@@ -43,19 +43,24 @@ class SelfAttention(nn.Module):
         return Dense(cfg, cfg.hidden_size, cfg.residual_spread, name="output")(mixed_BLD)
 
 
-def visible(input_mask_BL, sequence_ids_BL=None, window: int = 0) -> jax.Array:
+def visible(input_mask_BL, sequence_ids_BL=None, window: int = 0, *, left_to_right: bool = False) -> jax.Array:
     """bool[B, 1, L or 1, L]: which keys a query sees, the real tokens, of a packed row those of its own example, with a window
-    those at most half of it away. Of attention in blocks of l queries: bool[B * blocks, 1, l, 3 * l]."""
+    those at most half of it away, from left to right none after it. Of attention in blocks of l queries: bool[B * blocks, 1, l,
+    3 * l]."""
     block = block_length(input_mask_BL.shape[1], window)
     of_queries = lambda x_BL: in_blocks(x_BL, block) if block else x_BL  # noqa: E731
     of_keys = lambda x_BL: around_blocks(x_BL, block) if block else x_BL  # noqa: E731
     seen_B1LL = of_keys(input_mask_BL)[:, None, None, :] > 0
     if sequence_ids_BL is not None:
         seen_B1LL &= of_queries(sequence_ids_BL)[:, None, :, None] == of_keys(sequence_ids_BL)[:, None, None, :]
-    if window:
+    if window or left_to_right:
         length = input_mask_BL.shape[1]
         query_L, key_L = block + np.arange(block or length), np.arange(3 * block or length)
-        seen_B1LL &= (np.abs(query_L[:, None] - key_L[None, :]) <= window // 2)[None, None]
+        ahead_LL = key_L[None, :] - query_L[:, None]
+        if window:
+            seen_B1LL &= (np.abs(ahead_LL) <= window // 2)[None, None]
+        if left_to_right:
+            seen_B1LL &= (ahead_LL <= 0)[None, None]
     return seen_B1LL
 
 

@@ -17,10 +17,13 @@ from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
 from bert_jax.models.features import Feature, FeatureSum, check_features, check_given
 from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
-from bert_jax.models.pooling import pool
+from bert_jax.models.lstm import BiLSTM
+from bert_jax.models.pooling import mean
+from bert_jax.models.rotary import sinusoids
 
 BLOCKS = ("post_norm", "pre_norm")
 CLASSIFIER_POOLINGS = ("cls", "mean")
+POSITIONS = ("learned", "sinusoidal", "none")
 EMPTY = MappingProxyType({})
 
 
@@ -29,14 +32,20 @@ class EncoderConfig:
     """Sizes and rates under the names of the released bert_config.json; weights are float32 always.
 
     Attributes:
+        num_hidden_layers: 0 for static vectors: what comes out is what the embeddings are.
         embedding_size: width of the tables; where it is not hidden_size a product widens their sum (ALBERT, section 3.1). 0: as
             hidden_size.
         num_hidden_groups: so many groups of consecutive layers, each group with one set of weights (ALBERT: 1). 0: every layer
             has weights of its own.
         type_vocab_size: kinds of segments; with 1, as in RoBERTa, segment numbers make no difference, with 0, as in DistilBERT,
             there is no table for them.
+        positions: "learned", a table; "sinusoidal", numbers of a formula (rotary.py) without one; "none".
         position_offset: the row of the position table at which a row of the batch begins; RoBERTa's is 2, because fairseq counts
             places from after the number of [PAD], and the table has that many rows more.
+        embedding_norm: whether the sum of the embeddings goes through LayerNorm; static vectors from a file do not.
+        left_to_right: a token sees itself and those before it alone (BERT, section 5.1, "LTR"). [CLS] then stands last in its
+            example, where it sees all (Tokenizer.cls_last).
+        num_lstm_layers: of a bidirectional LSTM on top of it all (lstm.py; BERT, table 5, "+ BiLSTM").
         block: "post_norm", the layers of BERT; or "pre_norm", those of ModernBERT (pre_norm.py), with rotary positions instead of
             a table. Only they read the next five.
         global_attn_every_n_layers: of so many layers the first sees all tokens, the others those near by.
@@ -72,7 +81,11 @@ class EncoderConfig:
     type_vocab_size: int = 2
     embedding_size: int = 0
     num_hidden_groups: int = 0
+    positions: str = "learned"
     position_offset: int = 0
+    embedding_norm: bool = True
+    left_to_right: bool = False
+    num_lstm_layers: int = 0
     block: str = "post_norm"
     global_attn_every_n_layers: int = 3
     local_attention: int = 128
@@ -92,7 +105,12 @@ class EncoderConfig:
     features: tuple[Feature, ...] = ()
 
     def __post_init__(self):
-        if self.hidden_size % self.num_attention_heads:
+        for name in ("num_hidden_layers", "num_lstm_layers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"model.{name} is out of range", got=getattr(self, name), expected="0 or more")
+        if self.num_lstm_layers and self.hidden_size % 2:
+            raise UserError("model.hidden_size does not divide into the two directions of the LSTM", got=self.hidden_size)
+        if self.num_hidden_layers and self.hidden_size % self.num_attention_heads:
             raise UserError(
                 "model.hidden_size does not divide into model.num_attention_heads",
                 got=f"{self.hidden_size} and {self.num_attention_heads}",
@@ -111,11 +129,9 @@ class EncoderConfig:
             raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
-        if self.block not in BLOCKS:
-            raise UserError("model.block is unknown", got=self.block, expected=" or ".join(BLOCKS))
-        if self.classifier_pooling not in CLASSIFIER_POOLINGS:
-            expected = " or ".join(CLASSIFIER_POOLINGS)
-            raise UserError("model.classifier_pooling is unknown", got=self.classifier_pooling, expected=expected)
+        for name, known in (("block", BLOCKS), ("positions", POSITIONS), ("classifier_pooling", CLASSIFIER_POOLINGS)):
+            if getattr(self, name) not in known:
+                raise UserError(f"model.{name} is unknown", got=getattr(self, name), expected=" or ".join(known))
         pre_norm.check(self)
         check_features(self.features)
 
@@ -136,7 +152,8 @@ class EncoderConfig:
 
 class EncoderOutput(NamedTuple):
     hidden_BLD: jax.Array
-    pooled_BD: jax.Array | None  # [B, E, D] where cls_positions are given; None without config.pooler
+    cls_BD: jax.Array  # what stands at [CLS]; [B, E, D] where cls_positions are given
+    pooled_BD: jax.Array | None  # made of it; None without config.pooler
     word_table_VD: jax.Array  # for the output layer that shares it
 
 
@@ -150,7 +167,10 @@ class Embeddings(nn.Module):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
         sum_BLD = word(input_ids_BL)
-        if cfg.block == "post_norm":
+        if cfg.positions == "sinusoidal":
+            places_BL = jnp.arange(input_ids_BL.shape[1])[None] if position_ids_BL is None else position_ids_BL
+            sum_BLD += sinusoids(places_BL + cfg.position_offset, cfg.table_width).astype(cfg.dtype)
+        elif cfg.positions == "learned" and cfg.block == "post_norm":
             position = Embedding(cfg, cfg.max_position_embeddings, name="position")
             if position_ids_BL is None:
                 sum_BLD += position.table()[None, cfg.position_offset :][:, : input_ids_BL.shape[1]].astype(cfg.dtype)
@@ -161,7 +181,7 @@ class Embeddings(nn.Module):
         if cfg.type_vocab_size:
             segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
             sum_BLD += segment(jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1))
-        x_BLD = LayerNorm(cfg, name="norm")(sum_BLD)
+        x_BLD = LayerNorm(cfg, name="norm")(sum_BLD) if cfg.embedding_norm else sum_BLD
         x_BLD = Dropout(cfg.hidden_dropout_prob)(x_BLD, train=train)
         if cfg.table_width != cfg.hidden_size:
             x_BLD = Dense(cfg, cfg.hidden_size, name="projection")(x_BLD)
@@ -257,25 +277,35 @@ class Encoder(nn.Module):
             rng = self.make_rng("dropout") if train else None
             x_BLD = pre_norm.layers(cfg, self.param, x_BLD, input_mask_BL, position_ids_BL, sequence_ids_BL, rng)
             hidden_BLD = LayerNorm(cfg, name="final_norm")(x_BLD)
-        else:
+        elif cfg.num_hidden_layers:
             groups = cfg.num_hidden_groups
             layers = _repeated(Group if groups else _block(cfg), groups or cfg.num_hidden_layers, cfg.unroll_layers)
-            hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, visible(input_mask_BL, sequence_ids_BL), train)
-        if not cfg.pooler:
-            return EncoderOutput(hidden_BLD, None, word_table_VD)
-        if cfg.classifier_pooling == "mean":
-            picked_BD = _mean_of_row(hidden_BLD, input_mask_BL, cls_positions_BE)
-        elif cls_positions_BE is None:
-            picked_BD = hidden_BLD[:, 0]
+            seen_B1LL = visible(input_mask_BL, sequence_ids_BL, left_to_right=cfg.left_to_right)
+            hidden_BLD, _ = layers(cfg, name="layers")(x_BLD, seen_B1LL, train)
         else:
-            picked_BD = jnp.take_along_axis(hidden_BLD, cls_positions_BE[:, :, None], axis=1)
+            hidden_BLD = x_BLD
+        if cfg.num_lstm_layers:
+            hidden_BLD = BiLSTM(cfg, name="lstm")(hidden_BLD, input_mask_BL if sequence_ids_BL is None else sequence_ids_BL)
+        cls_BD = _at_cls(cfg, hidden_BLD, input_mask_BL, cls_positions_BE)
+        if not cfg.pooler:
+            return EncoderOutput(hidden_BLD, cls_BD, None, word_table_VD)
+        picked_BD = cls_BD if cfg.classifier_pooling == "cls" else _mean_of_row(hidden_BLD, input_mask_BL, cls_positions_BE)
         pooled_BD = ACTIVATIONS[cfg.pooler_act](Dense(cfg, cfg.hidden_size, name="pooler")(picked_BD))
         if cfg.block == "pre_norm":
             pooled_BD = LayerNorm(cfg, name="pooler_norm")(pooled_BD)
-        return EncoderOutput(hidden_BLD, pooled_BD, word_table_VD)
+        return EncoderOutput(hidden_BLD, cls_BD, pooled_BD, word_table_VD)
 
 
-def _mean_of_row(hidden_BLD, input_mask_BL, cls_positions_BE):
+def _mean_of_row(hidden_BLD, input_mask_BL, cls_positions_BE) -> jax.Array:
     if cls_positions_BE is not None:
         raise UserError("packed rows have no mean", expected="model.classifier_pooling=cls, or data.max_examples_per_row=1")
-    return pool("mean", hidden_BLD, input_mask_BL)
+    return mean(hidden_BLD, input_mask_BL)
+
+
+def _at_cls(config: EncoderConfig, hidden_BLD, input_mask_BL, cls_positions_BE) -> jax.Array:
+    if cls_positions_BE is not None:
+        return jnp.take_along_axis(hidden_BLD, cls_positions_BE[:, :, None], axis=1)
+    if not config.left_to_right:
+        return hidden_BLD[:, 0]
+    last_B = jnp.maximum(jnp.sum(input_mask_BL, axis=1) - 1, 0)  # a row that only fills the batch has no token
+    return jnp.take_along_axis(hidden_BLD, last_B[:, None, None], axis=1)[:, 0]

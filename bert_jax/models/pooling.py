@@ -8,13 +8,14 @@ from bert_jax.errors import UserError
 FAR_BELOW = -1e9  # for what must not count; finite, so that what is made of nothing else is too
 
 
-def pool(name: str, hidden_BLD, input_mask_BL) -> jax.Array:
+def pool(name: str, out, input_mask_BL) -> jax.Array:
     """float32[B, D], from the real tokens of each row, [CLS] and [SEP] among them.
 
     Args:
         name: of POOLINGS.
+        out: EncoderOutput of rows of one text each.
     """
-    return POOLINGS[name](hidden_BLD.astype(jnp.float32), input_mask_BL[:, :, None] > 0)
+    return POOLINGS[name](out, input_mask_BL)
 
 
 def check_pooling(name: str) -> None:
@@ -22,16 +23,18 @@ def check_pooling(name: str) -> None:
         raise UserError("the pooling is unknown", got=name, expected=" or ".join(POOLINGS))
 
 
-def _first(hidden_BLD, real_BL1):
-    return hidden_BLD[:, 0]
+def mean(hidden_BLD, input_mask_BL) -> jax.Array:
+    real_BL1 = input_mask_BL[:, :, None] > 0
+    total_BD = jnp.sum(jnp.where(real_BL1, hidden_BLD.astype(jnp.float32), 0.0), axis=1)
+    return total_BD / jnp.maximum(jnp.sum(real_BL1, axis=1), 1)
 
 
-def _mean(hidden_BLD, real_BL1):
-    return jnp.sum(jnp.where(real_BL1, hidden_BLD, 0.0), axis=1) / jnp.maximum(jnp.sum(real_BL1, axis=1), 1)
+def _max(out, input_mask_BL):
+    return jnp.max(jnp.where(input_mask_BL[:, :, None] > 0, out.hidden_BLD.astype(jnp.float32), FAR_BELOW), axis=1)
 
 
-def _max(hidden_BLD, real_BL1):
-    return jnp.max(jnp.where(real_BL1, hidden_BLD, FAR_BELOW), axis=1)
-
-
-POOLINGS = {"cls": _first, "mean": _mean, "max": _max}
+POOLINGS = {
+    "cls": lambda out, input_mask_BL: out.cls_BD.astype(jnp.float32),
+    "mean": lambda out, input_mask_BL: mean(out.hidden_BLD, input_mask_BL),
+    "max": _max,
+}

@@ -33,6 +33,7 @@ def check(config) -> None:
             "num_hidden_layers": (config.num_hidden_layers >= 2, "at least 2"),
             "num_hidden_groups": (config.num_hidden_groups == 0, "0: each layer has weights of its own"),
             "position_offset": (config.position_offset == 0, "0: there is no table of positions"),
+            "positions": (config.positions == "learned", "learned, as it is: rotary ones are in its place"),
             "global_attn_every_n_layers": (config.global_attn_every_n_layers >= 1, "at least 1"),
             "local_attention": (window >= 2 and window % 2 == 0, "an even number, at least 2"),
             "global_rope_theta": (config.global_rope_theta > 0, "more than 0"),
@@ -102,7 +103,8 @@ def kinds(config, input_mask_BL, position_ids_BL=None, sequence_ids_BL=None) -> 
 
     def layer(window: int, theta: float, **options) -> Layer:
         turn = rotation(places_BL, cfg.hidden_size // cfg.num_attention_heads, theta)
-        return Layer(PreNormBlock(cfg, window, **options, parent=None), visible(input_mask_BL, sequence_ids_BL, window), turn)
+        seen_B1LL = visible(input_mask_BL, sequence_ids_BL, window, left_to_right=cfg.left_to_right)
+        return Layer(PreNormBlock(cfg, window, **options, parent=None), seen_B1LL, turn)
 
     first = layer(0, cfg.global_rope_theta, first=True)
     near, far = layer(cfg.local_attention, cfg.local_rope_theta), layer(0, cfg.global_rope_theta)

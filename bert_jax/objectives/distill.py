@@ -228,7 +228,11 @@ def _check(student: EncoderConfig, teacher: EncoderConfig, temperature: float, u
     if {student.block, teacher.block} != {"post_norm"}:
         blocks = f"model.block={student.block} of the student, {teacher.block} of the teacher"
         raise UserError("distillation compares layers of BERT's kind only", got=blocks, expected="post_norm in both")
+    if student.left_to_right or teacher.left_to_right:
+        raise UserError("distillation compares encoders that see the whole row", got="model.left_to_right=True", expected="False")
     depth, depth_above = student.num_hidden_layers, teacher.num_hidden_layers
+    if not (depth and depth_above):
+        raise UserError("distillation compares layers", got=f"{depth} of the student, {depth_above} of the teacher")
     for name, loss in used.items():
         fix = f"change the student, or set --config.objective.weights.{name}=0"
         if loss.equal and getattr(student, loss.equal) != getattr(teacher, loss.equal):

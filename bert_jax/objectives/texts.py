@@ -14,7 +14,7 @@ SHORTEST_NORM = 1e-8  # below it vectors count as so long (torch.nn.functional.c
 def text_vectors(encoder: Encoder, params: dict, batch: dict, rng, pooling: str) -> jax.Array:
     """float32[B, T, D] of a batch of [B, T, L]; with a key, and then only, with dropout, drawn for each text by itself."""
     rows = as_rows(batch)
-    vectors = pool(pooling, encode(encoder, params, rows, rng).hidden_BLD, rows["input_mask"])
+    vectors = pool(pooling, encode(encoder, params, rows, rng), rows["input_mask"])
     return vectors.reshape(*batch["input_ids"].shape[:-1], -1)
 
 
@@ -25,7 +25,7 @@ def as_rows(batch: dict) -> dict:
 
 def row_vectors(encoder: Encoder, params: dict, batch: dict, pooling: str) -> jax.Array:
     """float32[B, D] of a batch of [B, L], without dropout."""
-    return pool(pooling, encode(encoder, params, batch, None).hidden_BLD, batch["input_mask"])
+    return pool(pooling, encode(encoder, params, batch, None), batch["input_mask"])
 
 
 def repeated(batch: dict, times: int) -> dict:

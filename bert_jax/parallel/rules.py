@@ -21,6 +21,7 @@ RULES = (
     (r"(query|key|value|intermediate|gate)/kernel", ("fsdp", "tensor")),
     (r"(query|key|value|intermediate|gate)/bias", ("tensor",)),
     (r"output/kernel", ("tensor", "fsdp")),
+    (r"recurrent_kernel", (None, None)),  # used at every step of a loop over the row
     (r"kernel", ("fsdp", None)),
     (r"masked_lm/bias", ("tensor",)),
     (r"bias|scale", (None,)),

@@ -34,7 +34,7 @@ def embed_by(vectors: Callable, params, tokenizer, texts: Sequence[str], *, long
         vectors: (params, batch of bert_jax/batch.py) -> float[B, D].
         longest_row: pieces with [CLS] and [SEP]; what is beyond is cut off.
     """
-    rows = [[tokenizer.cls_id, *ids[: longest_row - 2], tokenizer.sep_id] for ids in tokenizer.encode(texts)]
+    rows = [tokenizer.framed([ids[: longest_row - 2]]) for ids in tokenizer.encode(texts)]
     by_length = np.argsort([-len(row) for row in rows], kind="stable")
     found: list[np.ndarray] = []
     for start in range(0, len(rows), batch_size):

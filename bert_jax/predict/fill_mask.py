@@ -53,13 +53,11 @@ def _row(tokenizer, text: str, max_seq_length: int) -> tuple[list[int], list[int
     if len(parts) == 1:
         raise UserError(f"the text has no {MARK}", got=text, expected=f"the word to guess written as {MARK}")
     parts = [part.rstrip() for part in parts]  # to some tokenisers the blank before a word is part of the word, so of the mask
-    ids, positions = [tokenizer.cls_id], []
-    for number, encoded in enumerate(tokenizer.encode(parts)):
-        if number:
-            positions.append(len(ids))
-            ids.append(tokenizer.mask_id)
-        ids += encoded
-    ids.append(tokenizer.sep_id)
+    first, *others = tokenizer.encode(parts)
+    ids = tokenizer.framed([[*first, *(piece for encoded in others for piece in (tokenizer.mask_id, *encoded))]])
+    positions = [place for place, piece in enumerate(ids) if piece == tokenizer.mask_id]
+    if not positions[0]:
+        raise UserError(f"this model reads from left to right, and there is nothing before {MARK}", got=text)
     if len(ids) > max_seq_length:
         raise UserError(
             "the text is too long for this encoder",

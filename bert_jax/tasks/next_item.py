@@ -56,10 +56,10 @@ def _metrics(of: np.ndarray) -> dict[str, float]:
 
 
 def _rows(known: list[list[int]], tokenizer, length: int) -> dict[str, np.ndarray]:
-    """[CLS] items [MASK] [SEP], the last items where there are more than fit; always ROWS rows, for one compilation."""
-    rows = [[tokenizer.cls_id, *items[-(length - 3) :], tokenizer.mask_id, tokenizer.sep_id] for items in known]
+    """The items and [MASK] as an example, the last items where there are more than fit; always ROWS rows, for one compilation."""
+    rows = [tokenizer.framed([[*items[-(length - 3) :], tokenizer.mask_id]]) for items in known]
     positions = np.zeros((ROWS, 1), np.int32)
-    positions[: len(rows), 0] = [len(row) - 2 for row in rows]
+    positions[: len(rows), 0] = [row.index(tokenizer.mask_id) for row in rows]
     return padded(rows, size=ROWS, length=length) | {"masked_lm_positions": positions}
 
 

@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -47,10 +47,14 @@ class Tokenizer(ABC):
     """A vocabulary with the rules that apply it. The number of a piece is its place in `pieces`.
 
     No text becomes a special piece: "[MASK]" or "<s>" in a text are characters like others.
+
+    Attributes:
+        cls_last: [CLS] stands behind an example instead of before it, for encoders that read from left to right.
     """
 
     pieces: tuple[str, ...]
     do_lower_case: bool
+    cls_last: bool = field(default=False, kw_only=True)
 
     @property
     @abstractmethod
@@ -69,6 +73,11 @@ class Tokenizer(ABC):
     def encode_packed(self, texts: Sequence[str]) -> list[bytes]:
         """The numbers of `encode` as bytes, an `id_dtype` each."""
         return [array(self.id_dtype.char, ids).tobytes() for ids in self.encode(texts)]
+
+    def framed(self, sides: Iterable[Sequence[int]]) -> list[int]:
+        """The pieces of a text or of several as an example: [CLS] A [SEP] B [SEP], or A [SEP] B [SEP] [CLS]."""
+        ids = [piece for side in sides for piece in (*side, self.sep_id)]
+        return [*ids, self.cls_id] if self.cls_last else [self.cls_id, *ids]
 
     @abstractmethod
     def encode_with_offsets(self, texts: Sequence[str]) -> list[Encoded]:

@@ -28,7 +28,7 @@ def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
                 points = [(r["step"], r[metric]) for r in records if r["kind"] == kind and metric in r]
                 if points:
                     axes.plot(*zip(*points), color=color, label=f"{metric.replace('_', ' ')}, {kind.replace('_', ' ')}", **style)
-        if "masked_lm_loss" in metrics and unigram_loss is not None:
+        if name == "loss" and unigram_loss is not None:
             axes.axhline(unigram_loss, color="0.4", linestyle="--", label="guessing by word frequency (unigram baseline)")
         axes.set(xlabel="step", ylabel=axis_label)
         axes.grid(alpha=0.3)
@@ -40,7 +40,7 @@ def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
 
 
 FIGURES = {
-    "loss": (("masked_lm_loss", "contrastive_loss"), "nats per masked token or sentence"),
-    "accuracy": (("masked_lm_accuracy", "next_sentence_accuracy"), "accuracy"),
+    "loss": (("masked_lm_loss", "causal_lm_loss", "contrastive_loss"), "nats per predicted token or sentence"),
+    "accuracy": (("masked_lm_accuracy", "causal_lm_accuracy", "next_sentence_accuracy"), "accuracy"),
     "learning_rate": (("learning_rate",), "learning rate"),
 }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,15 @@ def test_pairs_and_sentences_by_hand():
     single = next(evaluation_batches(encode([Example(("a b c d",), 0)], TWELVE, 5), 1))
     assert single["input_ids"].tolist() == [[CLS, A, B, C, SEP]]
     assert not single["segment_ids"].any()
+
+
+def test_pairs_and_sentences_whose_cls_stands_last_by_hand():
+    last = replace(TWELVE, cls_last=True)
+    pairs = next(evaluation_batches(encode([Example(("a b", "c"), 1), Example(("a b c d", "d"), 0)], last, 7), 2))
+    assert pairs["input_ids"].tolist() == [[A, B, SEP, C, SEP, CLS, PAD], [A, B, C, SEP, D, SEP, CLS]]
+    assert pairs["segment_ids"].tolist() == [[0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1, 1]]
+    single = next(evaluation_batches(encode([Example(("a b",), 0)], last, 5), 1))
+    assert single["input_ids"].tolist() == [[A, B, SEP, CLS, PAD]] and not single["segment_ids"].any()
 
 
 def test_texts_by_hand_each_a_row_of_its_own():

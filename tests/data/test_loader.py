@@ -288,6 +288,23 @@ def test_batches_of_every_mode_keep_the_contract(store, tmp_path, mode, most):
         assert np.array_equal(batch["next_sentence_weights"].sum(axis=1), batch["sequence_ids"].max(axis=1))
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_where_cls_stands_last_all_of_the_text_but_its_first_piece_can_be_predicted(store, tmp_path, most):
+    config = replace(shaped(max_predictions_per_seq=16), max_examples_per_row=most, mask=MaskRule("token", 1.0, 0.0, 0.0))
+    tokenizer = replace(TWELVE, cls_last=True)
+    batch = Loader(store.train, tokenizer, config, tmp_path).batch(0)
+    contract.check(batch)
+    ids, length = batch["input_ids"], batch["input_mask"].sum(axis=1)
+    assert (ids[np.arange(8), length - 1] == TWELVE.cls_id).all()
+    predicted = np.zeros(ids.shape, bool)
+    row, slot = np.nonzero(batch["masked_lm_weights"])
+    predicted[row, batch["masked_lm_positions"][row, slot]] = True
+    begins = ~np.roll(ids, 1, axis=1).astype(bool) | (np.roll(ids, 1, axis=1) == TWELVE.cls_id)
+    begins[:, 0] = True
+    assert np.array_equal(predicted, ~np.isin(ids, [TWELVE.pad_id, TWELVE.cls_id, TWELVE.sep_id]) & ~begins)
+    assert np.array_equal(ids[predicted], batch["masked_lm_ids"][row, slot])  # nothing is hidden
+
+
 def by_row(loader: Loader, epoch: int) -> dict[int, bytes]:
     """What stands at each row of the plan in this epoch, the batch being an epoch."""
     batch = loader.batch(epoch)

@@ -15,9 +15,9 @@ def split(tmp_path_factory):
     return next(split for split in (store.train, store.held_out) if split.num_sentences == 3)
 
 
-def laid_out(split, stretches, offsets, most=1):
+def laid_out(split, stretches, offsets, most=1, tokenizer=TWELVE):
     plan = Plan(np.array(stretches), np.array(offsets))
-    return read_rows(split, plan, np.arange(plan.num_rows), 12, most, TWELVE)
+    return read_rows(split, plan, np.arange(plan.num_rows), 12, most, tokenizer)
 
 
 def shown(rows) -> list[str]:
@@ -48,6 +48,19 @@ def test_a_packed_row_by_hand(split):
     assert arrays["sequence_ids"].tolist() == [[1] * 5 + [2] * 6 + [0], [1] * 4 + [0] * 8]
     assert arrays["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0], [0, 1, 2, 3] + [0] * 8]
     assert arrays["cls_positions"].tolist() == [[0, 5, 0], [0, 0, 0]]
+    assert rows.labels.tolist() == [[0, 1, 0], [0, 0, 0]] and rows.used.tolist() == [[1, 1, 0], [1, 0, 0]]
+
+
+def test_rows_whose_cls_stands_last_by_hand(split):
+    pairs = [[0, 1, OPENS], [1, 1, SECOND], [2, 2, OPENS + LABEL], [4, 1, SECOND]]
+    rows = laid_out(split, [*pairs, [3, 2, OPENS], [4, 2, 0]], [0, 4, 6], 3, replace(TWELVE, cls_last=True))
+    assert shown(rows) == ["a [SEP] b [SEP] [CLS] c d [SEP] e [SEP] [CLS] -", "d e [SEP] e f [SEP] [CLS] - - - - -"]
+    assert rows.segment_ids.tolist() == [[0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0], [0] * 12]
+    assert rows.is_text.astype(int).tolist() == [[1, 0, 1, 0, 0, 1, 1, 0, 1, 0, 0, 0], [1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]]
+    arrays = packing_arrays(rows)
+    assert arrays["sequence_ids"].tolist() == [[1] * 5 + [2] * 6 + [0], [1] * 7 + [0] * 5]
+    assert arrays["position_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0], [0, 1, 2, 3, 4, 5, 6] + [0] * 5]
+    assert arrays["cls_positions"].tolist() == [[4, 10, 0], [6, 0, 0]]
     assert rows.labels.tolist() == [[0, 1, 0], [0, 0, 0]] and rows.used.tolist() == [[1, 1, 0], [1, 0, 0]]
 
 

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
 from bert_jax.__main__ import main
 from bert_jax.errors import UserError
 from bert_jax.interop import huggingface, safetensors, vocabulary
+from bert_jax.objectives.pretrain import bert
 from bert_jax.text import wordpiece
 from tests.interop import small
 
@@ -51,6 +53,26 @@ def change_tensors(made, **changes):
 
 def test_the_directory_those_are_made_from_comes_in(made, tmp_path):
     assert main(["convert", f"--from={made.folder}", f"--workdir={tmp_path / 'W'}", "--num_strings=10"]) == 0
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"left_to_right": True},
+        {"num_lstm_layers": 1},
+        {"positions": "sinusoidal"},
+        {"positions": "none"},
+        {"embedding_norm": False},
+        {"num_hidden_layers": 0},
+    ],
+    ids=str,
+)
+def test_an_encoder_that_computes_otherwise_does_not_go_out(made, variant):
+    encoder = replace(made.encoder, **variant)
+    params = jax.eval_shape(bert(encoder).init, jax.random.key(0))
+    assert huggingface.expressed(made.encoder, made.params, 0) == ("bert", "BertForPreTraining")
+    with pytest.raises(UserError, match=f"no class of transformers computes what this model does\n.*{[*variant][0]}"):
+        huggingface.expressed(encoder, params, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
+from bert_jax.models.encoder import EncoderOutput
 from bert_jax.models.pooling import POOLINGS, check_pooling, pool
 
 MASK = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]], np.int32)
@@ -10,9 +11,13 @@ HIDDEN = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
 OF_REAL_TOKENS = {"cls": lambda real: real[0], "mean": lambda real: real.mean(axis=0), "max": lambda real: real.max(axis=0)}
 
 
+def output(hidden_BLD) -> EncoderOutput:
+    return EncoderOutput(hidden_BLD, hidden_BLD[:, 0], None, None)
+
+
 @pytest.mark.parametrize("name", POOLINGS)
 def test_only_real_tokens_count(name):
-    pooled = np.asarray(pool(name, jnp.asarray(HIDDEN), MASK))
+    pooled = np.asarray(pool(name, output(jnp.asarray(HIDDEN)), MASK))
     for row, length in enumerate((3, 2)):
         np.testing.assert_allclose(pooled[row], OF_REAL_TOKENS[name](HIDDEN[row, :length]), rtol=1e-6)
     assert np.isfinite(pooled[2]).all()  # a row without any token
@@ -20,7 +25,7 @@ def test_only_real_tokens_count(name):
 
 def test_sums_are_taken_in_float32():
     ones = jnp.ones((1, 1000, 1), jnp.bfloat16)
-    pooled = pool("mean", jnp.concatenate([ones, 1.0078125 * ones], axis=1), np.ones((1, 2000), np.int32))
+    pooled = pool("mean", output(jnp.concatenate([ones, 1.0078125 * ones], axis=1)), np.ones((1, 2000), np.int32))
     assert pooled.dtype == jnp.float32 and float(pooled[0, 0]) == pytest.approx(1.00390625)
 
 

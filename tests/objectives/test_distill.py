@@ -273,6 +273,8 @@ def test_the_student_starts_as_layers_of_its_teacher():
         (EncoderConfig(num_hidden_layers=3, **case.SIZES), {}, "the loss hidden needs layers that divide"),
         (EncoderConfig(num_hidden_layers=2, **case.SIZES | {"num_attention_heads": 8}), {}, "model.num_attention_heads in both"),
         (EncoderConfig(num_hidden_layers=2, num_hidden_groups=1, **case.SIZES), {"teacher_layers": (0, 3)}, "share weights"),
+        (EncoderConfig(num_hidden_layers=2, left_to_right=True, **case.SIZES), {}, "encoders that see the whole row"),
+        (EncoderConfig(num_hidden_layers=0, **case.SIZES), {}, "got:      0 of the student, 4 of the teacher"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(config, settings, message):

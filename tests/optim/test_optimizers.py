@@ -114,6 +114,13 @@ def test_the_rate_falls_from_the_heads_to_the_embeddings_as_in_electra():
     assert rates["encoder"]["embeddings"]["word"]["embedding"] == [0.5**5]
 
 
+def test_an_lstm_is_put_on_top_and_its_kernels_decay():
+    params = jax.eval_shape(objective(num_lstm_layers=1).init, jax.random.key(0))
+    rates, decay = (found["encoder"]["lstm"]["backward_0"] for found in (depth_rates(params, 0.5), decays(params)))
+    assert {float(rate.ravel()[0]) for rate in jax.tree.leaves(rates)} == {1.0}
+    assert decay == {"input": {"kernel": True, "bias": False}, "recurrent_kernel": True}
+
+
 def modern() -> dict:
     """Parameters of an encoder whose first layer lies below a stack of three."""
     return jax.jit(objective(**PRE_NORM | {"num_hidden_layers": 1 + LAYERS}).init)(jax.random.key(0))

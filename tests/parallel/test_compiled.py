@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from bert_jax.models.encoder import REMAT
+from bert_jax.objectives import causal_lm
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel import layout as layouts
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import empty_window, init_state
-from tests.parallel.test_layouts import LENGTH, ROWS, SLOTS, objective, uneven_batch
+from tests.parallel.test_layouts import LENGTH, ROWS, SLOTS, encoder_config, objective, uneven_batch
 
 VOCAB = 101  # the size of nothing else
 
@@ -21,11 +22,11 @@ def cpu_flags() -> str:
     return Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 
 
-def lowered(model, **options):
+def lowered(model, batch=None, **options):
     optimizer = make_optimizer(lambda step: 0.01)
     layout = make_layout("jit", model, optimizer, seed=0, batch_size=ROWS, devices=jax.devices()[:1], **options)
     state = jax.eval_shape(lambda: init_state(model, optimizer, 0))
-    return layout.train_step.lower(*layout.abstract(state, uneven_batch(0)))
+    return layout.train_step.lower(*layout.abstract(state, batch or uneven_batch(0)))
 
 
 def largest_over_vocabulary(text: str) -> int:
@@ -49,6 +50,15 @@ def with_logits_everywhere(model):
 def test_no_array_of_rows_by_length_by_vocabulary_is_made(options):
     text = lowered(objective(vocab_size=VOCAB, hidden_size=16), **options).compile().as_text()
     assert largest_over_vocabulary(text) == ROWS * SLOTS // options.get("accumulate", 1)
+
+
+def test_a_causal_model_makes_some_logits_at_a_time(monkeypatch):
+    everywhere = np.tile(np.arange(LENGTH, dtype=np.int32), (ROWS, 1))
+    named = {"masked_lm_positions": everywhere, "masked_lm_ids": everywhere, "masked_lm_weights": everywhere.astype(np.float32)}
+    monkeypatch.setattr(causal_lm, "AT_ONCE", 4)
+    model = causal_lm.causal_lm(encoder_config(vocab_size=VOCAB, left_to_right=True, num_hidden_layers=1))
+    text = lowered(model, uneven_batch(0) | named).compile().as_text()
+    assert largest_over_vocabulary(text) == ROWS * 4
 
 
 def test_logits_at_every_place_would_be_caught():

@@ -17,7 +17,7 @@ ROWS, LENGTH, SLOTS, VOCAB = 16, 12, 4, 50
 PRE_NORM = {"block": "pre_norm", "local_attention": 4, "num_hidden_layers": 6, "type_vocab_size": 0, "use_bias": False}
 
 
-def objective(**model):
+def encoder_config(**model) -> EncoderConfig:
     sizes = {
         "vocab_size": VOCAB,
         "hidden_size": 16,
@@ -28,7 +28,11 @@ def objective(**model):
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
-    return bert(EncoderConfig(**sizes | model))
+    return EncoderConfig(**sizes | model)
+
+
+def objective(**model):
+    return bert(encoder_config(**model))
 
 
 def uneven_batch(seed: int) -> dict:

@@ -10,8 +10,10 @@ import pytest
 
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.answer import answer
+from bert_jax.objectives.causal_lm import causal_lm
 from bert_jax.objectives.choose import choose
 from bert_jax.objectives.electra import electra
+from bert_jax.objectives.pretrain import bert
 from bert_jax.objectives.spanbert import spanbert
 from bert_jax.objectives.tag import tag
 from bert_jax.parallel.layout import make_layout
@@ -36,6 +38,8 @@ OBJECTIVES = {
     "tag": lambda: tag(SMALL, 3),
     "answer": lambda: answer(SMALL),
     "choose": lambda: choose(replace(SMALL, pooler=True)),
+    "causal_lm": lambda: causal_lm(replace(SMALL, left_to_right=True)),
+    "with_lstm": lambda: bert(replace(SMALL, num_lstm_layers=1), next_sentence=False),
 }
 LABELLED = ("tag", "answer", "choose")
 

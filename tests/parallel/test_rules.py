@@ -70,7 +70,7 @@ def test_moments_lie_like_their_parameters_before_and_after_a_step(name):
 def test_every_parameter_has_a_rule_and_every_rule_a_parameter():
     config = EncoderConfig(vocab_size=50, hidden_size=16, num_attention_heads=2, intermediate_size=32)
     found = set()
-    for model in (objective(), objective(**PRE_NORM), classify(config, 3)):
+    for model in (objective(), objective(**PRE_NORM), objective(num_lstm_layers=1), classify(config, 3)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(model.init, jax.random.key(0))):
             axes = _rule(path)
             assert axes is not None and len(axes) <= leaf.ndim, path

@@ -1,6 +1,7 @@
 """Filling masks, with a made-up model whose answer is known: it says the piece whose number is the place of the mask."""
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -37,6 +38,13 @@ def test_each_mask_is_answered_at_its_place(tokenizer):
     assert [mask[0].piece for mask in two] == ["[UNK]", "[SEP]"]
     sure = np.exp(5) / (np.exp(5) + len(PIECES) - 1)
     assert one[0][0].probability == pytest.approx(sure) and len(one[0]) == 2
+
+
+def test_from_left_to_right_a_mask_has_something_before_it_and_cls_behind_it(tokenizer):
+    model, tokenizer = SimpleNamespace(predict=place_model), replace(tokenizer, cls_last=True)
+    assert fill_mask_row(tokenizer, "the [MASK] .", 8) == ([5, 4, 10, 3, 2], [1])
+    with pytest.raises(UserError, match="nothing before"):
+        fill_mask(model, {"length": 5}, tokenizer, ["[MASK] cat ."], max_seq_length=8)
 
 
 def test_a_text_without_mask_or_too_long_is_refused(tokenizer):
