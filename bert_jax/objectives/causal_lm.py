@@ -6,9 +6,8 @@ import jax.numpy as jnp
 
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderConfig
-from bert_jax.models.heads import MaskedLMHead
-from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm
-from bert_jax.objectives.losses import cross_entropy_sums
+from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, masked_lm_logits
+from bert_jax.objectives.losses import cross_entropy_sums, totals
 from bert_jax.objectives.objective import Objective, Term
 
 AT_ONCE = 32  # places of each row whose logits exist at the same time
@@ -27,28 +26,27 @@ def causal_lm(config: EncoderConfig) -> Objective:
     """
     if not config.left_to_right:
         raise UserError("objective.name=causal_lm predicts what comes next", got="model.left_to_right=False", expected="True")
-    encoder, head = Encoder(config), MaskedLMHead(config)
+    encoder = Encoder(config)
 
     def init(rng):
         encoder_rng, lm_rng = jax.random.split(rng)
         params, out = init_encoder(encoder, encoder_rng)
-        return {"encoder": params, "masked_lm": init_masked_lm(head, lm_rng, out)}
+        return {"encoder": params, "masked_lm": init_masked_lm(config, lm_rng, out)}
 
     def logits(params, out, positions_BP):
         before_BP = jnp.maximum(positions_BP - 1, 0)  # unused slots point to 0
-        return head.apply({"params": params["masked_lm"]}, out.hidden_BLD, before_BP, out.word_table_VD)
+        return masked_lm_logits(config, params, out, before_BP)
 
     def counts(batch):
-        weights = {"causal_lm": batch["masked_lm_weights"], "tokens": batch["input_mask"]}
-        return {name: jnp.sum(weight, dtype=jnp.float32) for name, weight in weights.items()}
+        return totals({"causal_lm": batch["masked_lm_weights"], "tokens": batch["input_mask"]})
 
     def sums(params, batch, context):
         out = encode(encoder, params["encoder"], batch, context.rng)
 
-        def add(totals, slots):
+        def add(so_far, slots):
             positions_BP, ids_BP, weights_BP = slots
             found = cross_entropy_sums(logits(params, out, positions_BP), ids_BP, weights_BP)
-            return jax.tree.map(jnp.add, totals, found), None
+            return jax.tree.map(jnp.add, so_far, found), None
 
         slots = tuple(_in_parts(batch[name]) for name in SLOTS)
         loss, hits = jax.lax.scan(jax.checkpoint(add), (jnp.zeros(()), jnp.zeros(())), slots)[0]
