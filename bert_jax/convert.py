@@ -19,7 +19,6 @@ from bert_jax.build import build_objective, encoder_config
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import UserError
 from bert_jax.interop import card, certificate, huggingface, released, vocabulary
-from bert_jax.models.encoder import EncoderConfig
 from bert_jax.parallel.step import init_state
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.trained import Trained, open_trained
@@ -56,7 +55,7 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
         if is_release:  # which transformers does not read: it is shown what the model is there
             peer = Path(scratch)
             _write(trained, peer)
-        checked = certificate.certify(source, peer, model, _encoder(trained), trained.params, tokenizer, num_strings)
+        checked = certificate.certify(source, peer, model, trained.encoder, trained.params, tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
     say(f"{model.kind} -> {workdir}\n{card.figures(checked)}")
 
@@ -107,7 +106,7 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, say: Callable[[st
     trained = open_trained(workdir, say=say)
     if "task" in trained.config:
         trained = trained._replace(params=_used(trained.params, jobs.named(trained.config.task).heads))
-    encoder, tokenizer = _encoder(trained), trained.tokenizer
+    encoder, tokenizer = trained.encoder, trained.tokenizer
     with _made_whole(target) as folder:
         _write(trained, folder)
         model = huggingface.read(folder)
@@ -123,13 +122,9 @@ def _used(params: dict, heads: Sequence[str]) -> dict:
 
 
 def _write(trained: Trained, folder: Path) -> None:
-    encoder, labels = _encoder(trained), list(trained.config.get("labels", []))
+    encoder, labels = trained.encoder, list(trained.config.get("labels", []))
     huggingface.write(folder, encoder, trained.params, labels, trained.tokenizer)
     vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
-
-
-def _encoder(trained: Trained) -> EncoderConfig:
-    return encoder_config(dict(trained.config.model), trained.tokenizer.size)
 
 
 @contextmanager

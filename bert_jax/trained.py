@@ -14,6 +14,7 @@ from bert_jax.build import build_objective, build_optimizer, build_task_optimize
 from bert_jax.checkpoint import Checkpoints, content_hash
 from bert_jax.errors import UserError
 from bert_jax.inputs import open_vocabulary, vocabulary_path
+from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import distill
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.step import init_state
@@ -31,6 +32,10 @@ class Trained(NamedTuple):
     objective: object
     tokenizer: Tokenizer
     config: ConfigDict
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        return encoder_config(dict(self.config.model), self.tokenizer.size)
 
 
 def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str], None] = print) -> Trained:
