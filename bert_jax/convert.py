@@ -66,8 +66,8 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
         peer = source
         if is_release:  # which transformers does not read: it is shown what the model is there
             peer = Path(scratch)
-            _write(trained, trained.params, _encoder(trained), peer)
-        checked = certificate.certify(source, peer, model, _encoder(trained), trained.params, tokenizer, num_strings)
+            _write(trained, trained.params, trained.encoder, peer)
+        checked = certificate.certify(source, peer, model, trained.encoder, trained.params, tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
     say(f"{model.kind} -> {workdir}\n{card.figures(checked)}")
 
@@ -156,13 +156,13 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, part: str = "enco
 def _encoder_part(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
     """(sizes, params, names of those that are left out) of what was trained."""
     params = {name: part for name, part in trained.params.items() if name not in TRAINING_ONLY}
-    return _encoder(trained), params, sorted(trained.params.keys() - params.keys())
+    return trained.encoder, params, sorted(trained.params.keys() - params.keys())
 
 
 def _generator(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
     if "generator" not in trained.params:
         raise UserError("the run has no generator", got=", ".join(trained.params), expected="a run of configs/electra.py")
-    encoder = electra.generator_config(_encoder(trained), trained.config.objective.generator_size)
+    encoder = electra.generator_config(trained.encoder, trained.config.objective.generator_size)
     return encoder, electra.generator_params(trained.params), []
 
 
@@ -170,10 +170,6 @@ def _write(trained: Trained, params: dict, encoder: EncoderConfig, folder: Path)
     labels = list(trained.config.get("labels", []))
     huggingface.write(folder, encoder, params, labels, trained.tokenizer)
     vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
-
-
-def _encoder(trained: Trained) -> EncoderConfig:
-    return encoder_config(dict(trained.config.model), trained.tokenizer.size)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from bert_jax.checkpoint import content_hash
 from bert_jax.data import finetune as data
 from bert_jax.errors import UserError
 from bert_jax.inputs import vocabulary_path
-from bert_jax.models.encoder import EncoderConfig
 from bert_jax.parallel.layout import make_layout
 from bert_jax.predict.embed import embed
 from bert_jax.tasks import sentences
@@ -20,7 +19,7 @@ from bert_jax.text import kinds
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.watch import read_metrics
-from bert_jax.trained import Trained, goes_on, objective_of, open_teacher, open_trained, teacher_params
+from bert_jax.trained import goes_on, objective_of, open_teacher, open_trained, teacher_params
 from bert_jax.transfer import transfer
 
 TAKEN_OVER = ("encoder", "projections")  # of the model that training starts from: a head knows other classes
@@ -114,8 +113,8 @@ def evaluate_finetuned(workdir: Path) -> dict[str, float]:
         UserError: there is no fine-tuned model, its data is absent, or the teacher that its loss needs.
     """
     trained = open_trained(workdir)
-    config, encoder = trained.config, encoder_of(trained)
-    job = jobs.named(config.task).job(config, encoder, trained.objective, trained.tokenizer)
+    config = trained.config
+    job = jobs.named(config.task).job(config, trained.encoder, trained.objective, trained.tokenizer)
     size = config.train.train_batch_size
     layout = make_layout(config.parallel.mode, trained.objective, None, seed=config.seed, batch_size=size)
     params, frozen = layout.place_state(trained.params), layout.place_state(teacher_params(trained))
@@ -130,7 +129,7 @@ def sts_of_trained(workdir: Path, pooling: str) -> float:
     own; else what this pooling makes of the encoder's output.
     """
     trained = open_trained(workdir)
-    config, encoder, tokenizer = ConfigDict(trained.config.to_dict()), encoder_of(trained), trained.tokenizer
+    config, encoder, tokenizer = ConfigDict(trained.config.to_dict()), trained.encoder, trained.tokenizer
     if "pooling" in config.objective:
         config.objective.pooling = pooling
         objective = objective_of(config, tokenizer.size, trained.facts)
@@ -138,7 +137,3 @@ def sts_of_trained(workdir: Path, pooling: str) -> float:
     else:
         vectors = partial(embed, encoder, trained.params["encoder"], tokenizer, pooling=pooling)
     return sentences.sts_spearman(vectors, jobs.data_folder(config if "task" in config else None))
-
-
-def encoder_of(trained: Trained) -> EncoderConfig:
-    return build.encoder_config(dict(trained.config.model), trained.tokenizer.size)

@@ -38,7 +38,8 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """
+    """What can be learned on top of a pretrained encoder, and from what.
+
     Attributes:
         objectives: objective.name -> encoder and the other settings of the section as its arguments.
         pooler: whether they read the pooled vector of [CLS].

@@ -15,6 +15,7 @@ from bert_jax.checkpoint import Checkpoints, content_hash
 from bert_jax.errors import UserError
 from bert_jax.extend import extend
 from bert_jax.inputs import open_vocabulary, vocabulary_path
+from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import distill
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.step import init_state
@@ -33,6 +34,10 @@ class Trained(NamedTuple):
     objective: object
     tokenizer: Tokenizer
     config: ConfigDict
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        return encoder_config(dict(self.config.model), self.tokenizer.size)
 
 
 def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str], None] = print) -> Trained:

@@ -135,7 +135,7 @@ def data(tmp_path_factory):
     return folder
 
 
-TUNED = {"nli": "sentence_bert.py:nli", "stsb": "sentence_bert.py:stsb", "sup": "simcse.py:sup"}
+TUNED = {"nli": "sentence_bert.py:nli", "sup": "simcse.py:sup"}
 
 
 class Tuned(NamedTuple):
@@ -147,12 +147,11 @@ class Tuned(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tuned(pretrained, data, tmp_path_factory):
-    """By name; stsb goes on from nli, the chain of Sentence-BERT's table 2."""
     folder, runs = tmp_path_factory.mktemp("tuned"), {}
     for name, file in TUNED.items():
-        workdir, said = folder / name, []
-        recorder = configs.Recorder(tuning(file, data, folder / "nli" if name == "stsb" else pretrained))
-        runs[name] = Tuned(workdir, finetune.finetune(recorder, workdir, quiet=True, say=said.append), recorder, said)
+        recorder, said = configs.Recorder(tuning(file, data, pretrained)), []
+        result = finetune.finetune(recorder, folder / name, quiet=True, say=said.append)
+        runs[name] = Tuned(folder / name, result, recorder, said)
     return runs
 
 
@@ -165,15 +164,14 @@ def tuning(file: str, data, start):
 
 
 @contextmanager
-def gone(*folders):
-    """Moves them away for a while."""
-    away = [folder.rename(folder.with_name(f"{folder.name}-away")) for folder in folders]
+def gone(folder):
+    """Moves it away for a while."""
+    away = folder.rename(folder.with_name("away"))
     try:
         yield
     finally:
-        for folder, moved in zip(folders, away):
-            shutil.rmtree(folder, ignore_errors=True)
-            moved.rename(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        away.rename(folder)
 
 
 def shown_by_evaluate(capsys, *arguments: str) -> dict[str, str]:
@@ -181,7 +179,7 @@ def shown_by_evaluate(capsys, *arguments: str) -> dict[str, str]:
     return dict(line.split() for line in capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize(("name", "dev"), [("nli", 54), ("stsb", 27), ("sup", 18)])
+@pytest.mark.parametrize(("name", "dev"), [("nli", 54), ("sup", 18)])
 def test_fine_tuning_reads_every_key_and_ends_with_spearman_on_stsb(tuned, name, dev):
     workdir, result, recorder, _ = tuned[name]
     assert recorder.never_read() == []
@@ -192,11 +190,14 @@ def test_fine_tuning_reads_every_key_and_ends_with_spearman_on_stsb(tuned, name,
     assert result["metrics"]["pretrained_stsb_spearman"] > 20  # sentences are near to themselves in any encoder
 
 
-def test_a_fine_tuned_encoder_starts_another_and_its_head_stays_behind(tuned):
-    nli, stsb = tuned["nli"], tuned["stsb"]
-    assert f"from {nli.workdir}, step 2: loaded: encoder; drawn from the seed: nothing; left over: classifier" in stsb.said
-    encoder = open_trained(nli.workdir).params["encoder"]
-    assert open_trained(stsb.workdir).facts["start"] == content_hash({"encoder": encoder})
+def test_a_fine_tuned_encoder_starts_another_and_its_head_stays_behind(data, tuned, tmp_path, monkeypatch):
+    """The chain of Sentence-BERT's table 2."""
+    start, said = tuned["nli"].workdir, []
+    begin = partial(finetune.finetune, tuning("sentence_bert.py:stsb", data, start), tmp_path / "W", say=said.append)
+    given = tiny.given_to_fit(monkeypatch, finetune, begin)
+    assert said[-1] == f"from {start}, step 2: loaded: encoder; drawn from the seed: nothing; left over: classifier"
+    jax.tree.map(np.testing.assert_array_equal, given["pretrained"], {"encoder": open_trained(start).params["encoder"]})
+    assert given["facts"](1)["start"] == content_hash(given["pretrained"])
 
 
 def test_pretraining_starts_from_a_fine_tuned_encoder(corpus, pretrained, tuned, tmp_path, monkeypatch):
@@ -207,10 +208,10 @@ def test_pretraining_starts_from_a_fine_tuned_encoder(corpus, pretrained, tuned,
     jax.tree.map(np.testing.assert_array_equal, given["pretrained"], {"encoder": open_trained(start).params["encoder"]})
 
 
-@pytest.mark.parametrize("name", ["stsb", "sup"])
+@pytest.mark.parametrize("name", TUNED)
 def test_evaluate_gives_the_score_of_the_run_again_without_what_it_started_from(pretrained, tuned, name, capsys):
     workdir, result, recorder, _ = tuned[name]
-    with gone(pretrained, *([tuned["nli"].workdir] if name == "stsb" else [])):
+    with gone(pretrained):
         shown = shown_by_evaluate(capsys, f"--workdir={workdir}")
         score = finetune.sts_of_trained(workdir, recorder.objective.pooling)
     assert shown == {name: f"{result['metrics'][name]:.4f}" for name in ("stsb_spearman", "loss")}
@@ -221,7 +222,7 @@ def test_the_score_is_of_the_vectors_that_the_objective_predicts(tuned, data):
     """Behind the dense layer of supervised SimCSE, not the bare encoder's."""
     workdir, result, _, _ = tuned["sup"]
     trained = open_trained(workdir)
-    bare = partial(embed, finetune.encoder_of(trained), trained.params["encoder"], trained.tokenizer, pooling="cls")
+    bare = partial(embed, trained.encoder, trained.params["encoder"], trained.tokenizer, pooling="cls")
     assert sentences.sts_spearman(bare, data) != pytest.approx(result["metrics"]["stsb_spearman"])
     assert finetune.sts_of_trained(workdir, "mean") != pytest.approx(result["metrics"]["stsb_spearman"])
 
@@ -236,13 +237,13 @@ def test_its_encoder_goes_out_alone_and_is_scored_alike_when_it_is_brought_in(tu
     assert shown == {"stsb_spearman": f"{result['metrics']['stsb_spearman']:.4f}"}
 
 
-def test_a_fine_tuning_goes_on_only_from_the_model_that_it_began_with(pretrained, tuned, data, tmp_path):
-    nli, stopped = tuned["nli"].workdir, shutil.copytree(tuned["stsb"].workdir, tmp_path / "W")
+def test_a_fine_tuning_goes_on_only_from_the_model_that_it_began_with(corpus, pretrained, tuned, data, tmp_path):
+    stopped = shutil.copytree(tuned["nli"].workdir, tmp_path / "W")
     (stopped / "result.json").unlink()
-    with gone(nli):
-        shutil.copytree(pretrained, nli)
+    with gone(pretrained):
+        tiny.untrained(tiny.config(corpus, model__num_hidden_layers=1, seed=7), pretrained)
         with pytest.raises(UserError, match="the model in init_checkpoint is not the one that the run began with"):
-            finetune.finetune(tuning(TUNED["stsb"], data, nli), stopped, quiet=True)
+            finetune.finetune(tuning(TUNED["nli"], data, pretrained), stopped, quiet=True)
 
 
 def test_evaluate_scores_any_run_on_stsb(unbroken, data, monkeypatch, capsys):

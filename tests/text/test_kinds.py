@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -52,6 +53,17 @@ def learned(tmp_path_factory):
 def tokenizer(learned, request):
     kind, lower = request.param
     return kinds.load(kind, learned[kind, lower][0], lower)
+
+
+@every_kind
+def test_a_copied_vocabulary_is_the_same_whatever_its_file_was_called(learned, kind, tmp_path):
+    for file in learned[kind, True][0].parent.iterdir():
+        shutil.copy(file, tmp_path)
+    named = (tmp_path / kinds.KINDS[kind].file_name).rename(tmp_path / "mine")
+    (tmp_path / "to").mkdir()
+    kinds.copy(kind, named, tmp_path / "to")
+    copied = kinds.load(kind, tmp_path / "to" / kinds.KINDS[kind].file_name, True)
+    assert copied.content_hash == kinds.load(kind, learned[kind, True][0], True).content_hash
 
 
 @every_tokenizer
