@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bert_jax.text import kinds
 from tests.paths import ROOT
@@ -62,7 +63,21 @@ def write_vocabulary(folder: Path, family: str) -> int:
     report = kinds.learn_vocabulary(
         kind, TEXTS, folder / kinds.KINDS[kind].file_name, vocab_size=400, do_lower_case=kind == "wordpiece"
     )
+    if family == "modernbert":
+        _put_together(folder)
     return report.pieces
+
+
+def _put_together(folder: Path) -> None:
+    """As ModernBERT was released: tokenizer.json alone."""
+    rust = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    rust.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    rust.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
 
 
 def save(kind: str, folder: Path, **options):

@@ -91,6 +91,27 @@ def test_the_objective_gives_the_logits_of_the_class(kind, tmp_path):
         np.testing.assert_allclose(found["logits_BC"], out[-1].numpy(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("kind", "predicted"),
+    [
+        ("ModernBertForTokenClassification", ["logits_BLC"]),
+        ("RobertaForQuestionAnswering", ["end_logits_BL", "start_logits_BL"]),
+        ("ElectraForMultipleChoice", ["logits_BC"]),
+    ],
+)
+def test_a_workdir_with_a_new_head_predicts_and_goes_out_again(kind, predicted, tmp_path):
+    peers.save(kind, tmp_path / "hf")
+    convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
+    trained = open_trained(tmp_path / "W")
+    batch = encoded(trained.tokenizer)
+    if kind.endswith("Choice"):
+        batch = {name: array[None] for name, array in batch.items()}
+    found = jax.eval_shape(trained.objective.predict, trained.params, batch)
+    assert sorted(found) == predicted and len(trained.config.labels) == (3 if "Classification" in kind else 0)
+    convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=STRINGS, say=str)
+    assert huggingface.read(tmp_path / "out").kind == kind
+
+
 def encoded(tokenizer) -> dict[str, np.ndarray]:
     rows = [[tokenizer.cls_id, *ids, tokenizer.sep_id] for ids in tokenizer.encode(TEXTS)]
     length = max(map(len, rows))

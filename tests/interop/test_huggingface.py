@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -80,7 +81,8 @@ def test_an_encoder_that_computes_otherwise_does_not_go_out(made, variant):
     [
         ("model_type", "gpt2", "model_type is not one that is supported here\n  got:      gpt2\n  expected: bert or roberta"),
         ("model_type", None, "model_type is not one"),
-        ("architectures", ["BertForQuestionAnswering"], "architectures is not one"),
+        ("architectures", ["BertLMHeadModel"], "architectures is not one"),
+        ("architectures", ["BertForQuestionAnswering"], "no tensors of its answer_span"),
         ("architectures", "BertModel", "architectures is not one"),
         ("architectures", ["BertForSequenceClassification"], "no tensors of its classifier"),
         ("hidden_act", "silu", "model.hidden_act is unknown"),
@@ -267,3 +269,57 @@ def test_a_vocabulary_in_tokenizer_json_alone_is_read(made, tmp_path):
     kind, tokenizer = vocabulary.read(made.folder, tmp_path / "W")
     assert kind == "wordpiece" and tokenizer == made.tokenizer
     assert wordpiece.load(tmp_path / "W" / "vocab.txt", do_lower_case=True) == made.tokenizer
+
+
+FAR, NEAR = "full_attention", "sliding_attention"
+MODERN = {  # as transformers 5 writes it
+    "model_type": "modernbert",
+    "vocab_size": 30,
+    "hidden_size": 8,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "hidden_activation": "gelu",
+    "mlp_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "max_position_embeddings": 16,
+    "initializer_range": 0.02,
+    "norm_eps": 1e-5,
+    "classifier_pooling": "mean",
+    "local_attention": 8,
+    "layer_types": [FAR, NEAR, FAR, NEAR, FAR],
+    "rope_parameters": {FAR: {"rope_type": "default", "rope_theta": 160_000.0}, NEAR: {"rope_theta": 10_000.0}},
+}
+
+
+def modern_encoder(**changes) -> dict:
+    config = {key: value for key, value in (MODERN | changes).items() if value is not None}
+    return huggingface.from_tensors(Path("config.json"), config, Path("model.safetensors"), {}).encoder
+
+
+def test_modernbert_before_transformers_5_says_the_same_in_numbers():
+    before = {"global_attn_every_n_layers": 2, "global_rope_theta": 160_000.0, "local_rope_theta": 10_000.0}
+    assert modern_encoder() == modern_encoder(layer_types=None, rope_parameters=None, **before)
+    assert modern_encoder()["global_attn_every_n_layers"] == 2 and modern_encoder()["classifier_pooling"] == "mean"
+    assert modern_encoder(layer_types=None)["global_attn_every_n_layers"] == 3  # that of the class
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("layer_types", [FAR, NEAR, NEAR, FAR, FAR]),
+        ("layer_types", [NEAR, FAR, NEAR, FAR, NEAR]),
+        ("layer_types", [FAR, NEAR, FAR]),
+        ("layer_types", "all"),
+        ("rope_parameters", {FAR: {"rope_type": "linear", "factor": 2.0}}),
+        ("rope_parameters", {NEAR: {"rope_theta": 10_000.0, "partial_rotary_factor": 0.5}}),
+        ("rope_parameters", [1]),
+        ("rope_scaling", {"type": "linear"}),
+        ("norm_bias", True),
+        ("classifier_activation", "silu"),
+        ("hidden_activation", "relu"),
+    ],
+)
+def test_a_modernbert_that_ours_does_not_compute_is_refused_by_its_key(key, value):
+    with pytest.raises(UserError, match=f"config.json: {key} is not one that is supported here"):
+        modern_encoder(**{key: value})
