@@ -5,7 +5,6 @@ google-research/albert modeling.py) and of ModernBERT (Warner et al. 2024, arXiv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,11 +14,10 @@ import jax.numpy as jnp
 from bert_jax.errors import UserError
 from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
-from bert_jax.models.features import Feature, FeatureSum, check_features, check_given
+from bert_jax.models.features import NO_FEATURES, Feature, FeatureSum, check_features, check_given
 from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
 
 BLOCKS = ("post_norm", "pre_norm")
-EMPTY = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Embeddings(nn.Module):
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, given: Mapping = EMPTY, *, train: bool):
+    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, given: Mapping = NO_FEATURES, *, train: bool):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
         sum_BLD = word(input_ids_BL)
@@ -227,7 +225,7 @@ class Encoder(nn.Module):
         sequence_ids_BL=None,
         cls_positions_BE=None,
         *,
-        features: Mapping = EMPTY,
+        features: Mapping = NO_FEATURES,
         train: bool,
     ) -> EncoderOutput:
         """Arguments are int32 arrays of bert_jax/batch.py, the last three for packed rows; needs a "dropout" rng when train is

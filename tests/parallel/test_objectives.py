@@ -37,7 +37,7 @@ def batch(step: int) -> dict:
     return {name: rows[name] for name in rows if not name.startswith("next_sentence")}
 
 
-def two_sgd_steps(objective, mode: str, devices: int, batch=batch, **options):
+def two_sgd_steps(objective, mode: str, devices: int, **options):
     optimizer = optax.sgd(0.1)
     layout = make_layout(mode, objective, optimizer, seed=0, batch_size=ROWS, devices=jax.devices()[:devices], **options)
     state = layout.place_state(init_state(objective, optimizer, 0))
