@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 # Ends of the paths of all that has a row for each piece.
-OF_PIECES = (("word", "embedding"), ("masked_lm", "bias"), ("span_boundary", "bias"))
+OF_PIECES = (("embeddings", "word", "embedding"), ("masked_lm", "bias"), ("span_boundary", "bias"))
 POSITIONS = ("encoder", "embeddings", "position", "embedding")
 
 
@@ -29,7 +29,8 @@ def extend(
     """
     tensors, said = flatten_dict(params), []
     if cuts:
-        grown = {path: with_new_pieces(tensor, cuts) for path, tensor in tensors.items() if path[-2:] in OF_PIECES}
+        of_pieces = [path for path in tensors if any(path[-len(end) :] == end for end in OF_PIECES)]
+        grown = {path: with_new_pieces(tensors[path], cuts) for path in of_pieces}
         unknown = sum(tuple(cut) == (unk_id,) for cut in cuts)
         names = ", ".join(sorted("/".join(path) for path in grown))
         said.append(

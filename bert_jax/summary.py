@@ -24,12 +24,11 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
         console.print(f"  --config.train.num_train_steps={2 * result['step']}\n")
     console.print(f"Held out, after {result['step']:,} steps:")
     fills_masks = "masked_lm_loss" in result["metrics"]
+    reads_text = not workdirs.read_config(workdir)["model"].get("features")  # of the text of a person nobody knows them
     if fills_masks:
         _print_masked_lm(console, result["metrics"])
-        trained = open_trained(workdir)
-        fills_masks = not trained.config.model.get("features")  # of the text of a person nobody knows them
-        if fills_masks:
-            _print_examples(console, trained, workdir)
+        if reads_text:
+            _print_examples(console, open_trained(workdir), workdir)
     else:
         for name, value in result["metrics"].items():
             console.print(f"  {name.replace('_', ' '):22s}  {value:6.3f}")
@@ -37,7 +36,7 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
     for path in result["plots"]:
         console.print(f"  {Path(workdir) / path}")
     console.print("\nNext:")
-    for purpose, command in _next_commands(workdir, config_argument, fills_masks):
+    for purpose, command in _next_commands(workdir, config_argument, fills_masks, reads_text):
         console.print(f"  {purpose}\n    {command}")
 
 
@@ -72,12 +71,12 @@ def _example(example: Example) -> Text:
     return line.append(f"\n      guesses: {guesses}" + ("" if right else f"; it was: {example.truth}"), "dim")
 
 
-def _next_commands(workdir: Path, config_argument: str, fills_masks: bool) -> list[tuple[str, str]]:
+def _next_commands(workdir: Path, config_argument: str, fills_masks: bool, reads_text: bool) -> list[tuple[str, str]]:
     python = "python -m bert_jax"
     ask = ("ask it yourself", f"{python} predict --workdir={workdir} --text='the function returns the [MASK] of the list .'")
     score = ("score its vectors of sentences on STS-B, in BERT_JAX_DATA", f"{python} evaluate --workdir={workdir} --sts=cls")
     return [
-        ask if fills_masks else score,
+        *([ask if fills_masks else score] if reads_text else []),
         ("see what it reads", f"{python} show --config={config_argument} --workdir={workdir}"),
         (
             "your own text (sentences or paragraphs, an empty line between documents)",

@@ -15,7 +15,8 @@ from a checkpoint.
 Hardware of the papers: pubmedbert one DGX-2 for 5 days; finbert 4 P100 for 2 days; biobert 8 V100 for 23 days.
 Expected after fine-tuning: finbert 0.870 and finbert-finvocab 0.872 accuracy on Financial PhraseBank, BERT 0.835 (table 2);
 pubmedbert BLURB 81.16, BERT 76.11 (table 6); biobert 89.71 entity F1 on NCBI-disease, BERT 85.63 (table 6). Not yet run here at
-that scale.
+that scale. Run here: tiny on 8,000 film reviews (IMDB), with the 500 commonest words that the quickstart cut up as new words:
+held-out masked-LM loss 4.82 nats a piece, from nothing with the same pieces and steps 6.07, by frequency 6.45.
 Sources of the recipes: Yang et al. 2020 (FinBERT, arXiv 2006.08097), section 4; SciBERT (arXiv 1903.10676) by the commands of its
 released code, allenai/scibert scripts/cheatsheet.txt, and bert_config/s2vocab_uncased.json; Gu et al. 2020 (PubMedBERT, arXiv
 2007.15779), section 2; Lee et al. 2019 (BioBERT, arXiv 1901.08746), section 3. Recipes and figures of the last two are cited from

@@ -1,5 +1,7 @@
 """A model that grows: new words and more positions, in params alone and through runs that start from another."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import EXIT_DONE, UserError
 from bert_jax.extend import extend, with_more_positions
 from bert_jax.models.encoder import EncoderConfig
+from bert_jax.models.features import Feature
 from bert_jax.objectives.electra import electra
 from bert_jax.objectives.pretrain import bert
 from bert_jax.objectives.spanbert import spanbert
@@ -23,6 +26,10 @@ OLD, CUTS, UNK = 12, [(7, 8, 8), (9,), (1,)], 1
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 6}
 OBJECTIVES = {  # name -> objective of a vocabulary, and its tensors that have a row for each piece
     "bert": (bert, ["encoder/embeddings/word/embedding", "masked_lm/bias"]),
+    "a feature called word": (
+        lambda config: bert(replace(config, features=(Feature("word", "ids", 4),))),
+        ["encoder/embeddings/word/embedding", "masked_lm/bias"],
+    ),
     "electra": (
         lambda config: electra(config, generator_size=0.5, encoder_weight=50.0, learns="replaced"),
         ["encoder/embeddings/word/embedding", "generator/masked_lm/bias"],

@@ -5,7 +5,6 @@ google-research/albert modeling.py) and of ModernBERT (Warner et al. 2024, arXiv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from bert_jax.errors import UserError
 from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
-from bert_jax.models.features import Feature, FeatureSum, check_features, check_given
+from bert_jax.models.features import NO_FEATURES, Feature, FeatureSum, check_features, check_given
 from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
 from bert_jax.models.lstm import BiLSTM
 from bert_jax.models.pooling import mean
@@ -24,7 +23,6 @@ from bert_jax.models.rotary import sinusoids
 BLOCKS = ("post_norm", "pre_norm")
 CLASSIFIER_POOLINGS = ("cls", "mean")
 POSITIONS = ("learned", "sinusoidal", "none")
-EMPTY = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ class Embeddings(nn.Module):
     config: EncoderConfig
 
     @nn.compact
-    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, given: Mapping = EMPTY, *, train: bool):
+    def __call__(self, input_ids_BL, segment_ids_BL, position_ids_BL=None, given: Mapping = NO_FEATURES, *, train: bool):
         cfg = self.config
         word = Embedding(cfg, cfg.vocab_size, name="word")
         sum_BLD = word(input_ids_BL)
@@ -256,7 +254,7 @@ class Encoder(nn.Module):
         sequence_ids_BL=None,
         cls_positions_BE=None,
         *,
-        features: Mapping = EMPTY,
+        features: Mapping = NO_FEATURES,
         train: bool,
     ) -> EncoderOutput:
         """Arguments are int32 arrays of bert_jax/batch.py, the last three for packed rows; needs a "dropout" rng when train is

@@ -14,6 +14,7 @@ array feature_NAME of a batch, or directly:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +24,7 @@ from bert_jax.errors import UserError
 from bert_jax.models.layers import Dense, Embedding
 
 KINDS = ("ids", "vector")
+NO_FEATURES: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
