@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from bert_jax.errors import UserError
 from bert_jax.interop import names
-from bert_jax.interop.huggingface import Model
+from bert_jax.interop.huggingface import POOLED, Model
 from bert_jax.interop.strings import strings
 from bert_jax.interop.vocabulary import MODEL
 from bert_jax.models import pre_norm
@@ -178,11 +178,10 @@ def head_outputs(encoder: EncoderConfig, params: dict, batch: dict) -> dict[str,
         if "masked_lm" in params:
             head = MaskedLMHead(encoder)
             found["masked_lm"] = head.apply({"params": params["masked_lm"]}, out.hidden_BLD, places_BP, out.word_table_VD)
-        for name in params.keys() & {"next_sentence", "classifier"}:
+        for name in params.keys() & set(POOLED):
             classes = params[name]["dense"]["bias"].size
-            found[name] = ClassHead(encoder, classes).apply({"params": params[name]}, out.pooled_BD)
-        if "choice" in params:
-            found["choice"] = ClassHead(encoder, 1).apply({"params": params["choice"]}, out.pooled_BD).T
+            logits_BC = ClassHead(encoder, classes).apply({"params": params[name]}, out.pooled_BD)
+            found[name] = logits_BC.T if name == "choice" else logits_BC
         for name in params.keys() & {"token_classifier", "answer_span"}:
             classes = params[name]["logits"]["bias"].size
             logits_BLC = TokenHead(encoder, classes).apply({"params": params[name]}, out.hidden_BLD)
