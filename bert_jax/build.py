@@ -146,7 +146,9 @@ def loader_config(config) -> loader.LoaderConfig:
         masks=data.masks,
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
         num_loader_threads=data.num_loader_threads,
-        features=tuple(Wanted(feature.name, feature.hidden) for feature in encoder.features),
+        features=tuple(
+            Wanted(feature.name, feature.size if feature.kind == "ids" else 0, feature.hidden) for feature in encoder.features
+        ),
     )
     if dict(config.objective).get("next_sentence", False) and not rows.in_pairs:
         raise UserError(

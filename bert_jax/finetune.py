@@ -48,6 +48,12 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     tokenizer, teacher = start.tokenizer, open_teacher(config, start.tokenizer, say=say)
     model = start.config.model.to_dict() | dict(config.model) | {"pooler": task.pooler}
     encoder = build.encoder_config(model, tokenizer.size)
+    if encoder.features:
+        raise UserError(
+            "texts of tasks come without features of their tokens",
+            got=", ".join(f"model.features.{feature.name}" for feature in encoder.features),
+            expected="a model without",
+        )
     objective = build.named_objective(task.objectives, config.objective, encoder, teacher.facts.get("teacher_model"))
     job = task.job(config, encoder, objective, tokenizer)
     wanted = jax.eval_shape(objective.init, jax.random.key(0))

@@ -21,12 +21,28 @@ LOOKED_UP = "what stands between blanks, punctuation and Chinese characters, whe
 
 def open_data(config, workdir: Path, *, say: Callable[[str], None] = print) -> tuple[Tokenizer, store.Store]:
     """Makes vocabulary and store where the config names none, and opens them."""
+    if config.init_checkpoint and not store_path(config, workdir).exists():
+        _require_same_reading(config)
     if config.text.new_words or not (config.text.vocab_file or config.init_checkpoint):
         make_vocabulary(config, workdir, say=say)
     if not config.data.store:
         prepare_store(config, workdir, say=say)
     tokenizer = open_vocabulary(config, workdir)
     return tokenizer, open_store(config, workdir, tokenizer)
+
+
+def _require_same_reading(config) -> None:
+    """Raises UserError, before hours of work, where the model to start from reads text in another way."""
+    start = Path(config.init_checkpoint)
+    saved = workdirs.read_trained_config(start)
+    for key in ("kind", "do_lower_case") if "text" in saved else ():  # of a fine-tuned model only its checkpoints say so
+        if saved.text[key] != config.text[key]:
+            raise UserError(
+                f"init_checkpoint {start} reads text otherwise",
+                got=f"text.{key}={config.text[key]}",
+                expected=saved.text[key],
+                fix=f"give --config.text.{key}={saved.text[key]}",
+            )
 
 
 def make_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
@@ -39,6 +55,9 @@ def make_vocabulary(config, workdir: Path, *, say: Callable[[str], None] = print
     if config.text.new_words:
         return _extended_vocabulary(config, workdir, say)
     path = vocabulary_path(config, workdir)
+    if config.init_checkpoint and not config.text.vocab_file:  # that of another model is used and never learned
+        open_vocabulary(config, workdir)
+        return path
     if not path.exists():
         workdirs.make_folder(path.parent)
         doing = f"learning {config.text.vocab_size:,} pieces"

@@ -1,6 +1,7 @@
 """A trained directory, opened; and what a new run takes over from others: a start, a teacher."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,8 +122,25 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
         position_offset=now.position_offset,
     )
     found = transfer(grown.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
-    say("; ".join([f"from {start}, step {trained.step:,}: {found.describe()}", *grown.said]))
+    say("; ".join([f"from {start}, step {trained.step:,}: {found.describe()}", *grown.said, *_otherwise(trained.encoder, now)]))
     return [found.params]
+
+
+# Of an encoder, what training may do in another way without its outputs becoming others.
+OF_TRAINING = (
+    "vocab_size max_position_embeddings initializer_range pooler dtype matmul_dtype unroll_layers remat hidden_dropout_prob "
+    "attention_probs_dropout_prob attention_output_dropout_prob"
+).split()
+
+
+def _otherwise(then: EncoderConfig, now: EncoderConfig) -> list[str]:
+    """What this encoder computes in another way than that with the same parameters, for people."""
+    changed = [
+        f"{name} {getattr(then, name)} -> {getattr(now, name)}"
+        for name in asdict(now)
+        if name not in OF_TRAINING and getattr(then, name) != getattr(now, name)
+    ]
+    return [f"computed otherwise than there: {', '.join(changed)}"] if changed else []
 
 
 def goes_on(workdir: Path) -> bool:

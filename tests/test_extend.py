@@ -235,7 +235,7 @@ def test_another_vocabulary_or_fewer_positions_are_refused(extended, domain, sta
     swapped = config(domain, start, text__new_words="", text__vocab_file=tmp_path / "vocab.txt")
     refused(swapped, tmp_path / "A", r"(?s)another vocabulary.*whose first pieces are those")
     cased = config(domain, start, text__do_lower_case=False)
-    refused(cased, tmp_path / "C", "(?s)another vocabulary.*text.do_lower_case as there")
+    refused(cased, tmp_path / "C", "(?s)reads text otherwise.*--config.text.do_lower_case=True")
     fewer = config(domain, start, text__new_words="", model__max_position_embeddings=16, data__max_seq_length=16)
     refused(fewer, tmp_path / "B", r"(?s)encoder/embeddings/position/embedding .* has another shape.*\[24, 16\].*\[16, 16\]")
 

@@ -114,7 +114,7 @@ def test_what_does_not_fit_is_refused(corpus, pretrained, tmp_path, changes, mes
 
 
 def test_another_vocabulary_is_refused(corpus, pretrained, tmp_path):
-    with pytest.raises(UserError, match=r"(?s)another vocabulary.*vocab\.txt.*leave text.vocab_file empty"):
+    with pytest.raises(UserError, match=r"(?s)reads text otherwise.*do_lower_case=False.*--config.text.do_lower_case=True"):
         run.train(simcse(corpus, pretrained, text__do_lower_case=False), tmp_path / "W", quiet=True)
 
 

@@ -10,9 +10,14 @@ NONE, BEGIN, MIDDLE, END, SINGLE = range(5)
 
 
 class Wanted(NamedTuple):
-    """hidden: 0 where the piece shown is not the original one."""
+    """
+    Attributes:
+        rows: of its table; 0 for one that is no number.
+        hidden: 0 where the piece shown is not the original one.
+    """
 
     name: str
+    rows: int
     hidden: bool = False
 
 
@@ -37,7 +42,10 @@ FROM_TEXT = {"word_place": word_place}  # name of a feature -> (is_text, begins_
 
 def check_wanted(wanted: tuple[Wanted, ...]) -> None:
     """Raises UserError for a feature that cannot be made from text."""
-    for name, _ in wanted:
+    for name, rows, _ in wanted:
+        if name in FROM_TEXT and rows <= SINGLE:
+            expected = f"kind=ids and size={SINGLE + 1} or more"
+            raise UserError(f"model.features.{name} has no row for each place", got=f"{rows} rows", expected=expected)
         if name not in FROM_TEXT:
             raise UserError(
                 "a feature of the model does not follow from text",
@@ -49,5 +57,5 @@ def check_wanted(wanted: tuple[Wanted, ...]) -> None:
 
 def feature_arrays(wanted: tuple[Wanted, ...], is_text, begins_word, shown_ids, original_ids) -> dict[str, np.ndarray]:
     """feature_NAME -> int32[B, L] for each that is wanted; the ids, int32[B, L], are those after and before masking."""
-    made = {name: FROM_TEXT[name](is_text, begins_word) for name, _ in wanted}
-    return {f"feature_{name}": np.where(hidden & (shown_ids != original_ids), 0, made[name]) for name, hidden in wanted}
+    made = {name: FROM_TEXT[name](is_text, begins_word) for name, _, _ in wanted}
+    return {f"feature_{name}": np.where(hidden & (shown_ids != original_ids), 0, made[name]) for name, _, hidden in wanted}

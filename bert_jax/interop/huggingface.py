@@ -66,7 +66,7 @@ def read(folder: Path) -> Model:
     """Raises UserError, naming file and key or tensor: a kind of model or a head that is not ours, damaged files, unsafe ones."""
     config = read_json(folder / CONFIG)
     model_type = config.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise _refused(folder / CONFIG, "model_type", model_type, " or ".join(FAMILIES))
     return from_tensors(folder / CONFIG, config, *_read_tensors(folder))
 
@@ -151,7 +151,7 @@ def _todays_names(family: Family, tensors: Mapping[str, np.ndarray]) -> dict[str
 def _class_of(config_file: Path, family: Family, declared, tensors: Mapping) -> str:
     """The class with the most heads whose tensors are there, for config.json often names one with fewer; of several the one that
     it names."""
-    if declared is not None and (not isinstance(declared, list) or declared[:1] and declared[0] not in family.classes):
+    if declared is not None and (not isinstance(declared, list) or any(name not in [*family.classes] for name in declared[:1])):
         raise _refused(config_file, "architectures", declared, " or ".join(family.classes))
 
     def is_there(kind: Class, head: str) -> bool:

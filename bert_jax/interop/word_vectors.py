@@ -10,7 +10,7 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import BERT
-from bert_jax.text.wordpiece import MAX_CHARS_PER_WORD, BasicTokenizer
+from bert_jax.text.wordpiece import BasicTokenizer
 
 CAPITALS = 0.01  # of the words; with more the vocabulary is cased
 # Fields of EncoderConfig with which the encoder gives the vectors of the file and nothing else.
@@ -21,6 +21,7 @@ ENCODER = {
     "embedding_norm": False,
     "hidden_dropout_prob": 0.0,
     "pooler": False,
+    "classifier_pooling": "mean",  # without layers [CLS] says nothing about the text
 }
 
 
@@ -91,12 +92,7 @@ def vocabulary(found: WordVectors) -> Vocabulary:
     """What of the vectors is used under the rules of BERT's tokeniser; text is lower-cased where the words are."""
     lower = sum(word != word.lower() for word in found.words) <= CAPITALS * len(found.words)
     basic = BasicTokenizer(lower)
-
-    def is_given(word: str) -> bool:
-        cut = [part for chunk in basic.chunks(word) for part in basic.words(chunk)]
-        return cut == [word] and len(word) <= MAX_CHARS_PER_WORD
-
-    number_of = {word: number for number, word in enumerate(found.words) if word in BERT or is_given(word)}
+    number_of = {word: number for number, word in enumerate(found.words) if word in BERT or basic.whole_word(word) == word}
     pieces = [*BERT, *(word for word in number_of if word not in BERT)]
     vectors_VD = np.zeros((len(pieces), found.vectors_VD.shape[1]), np.float32)
     in_file = [place for place, piece in enumerate(pieces) if piece in number_of]

@@ -24,8 +24,9 @@ def causal_lm(config: EncoderConfig) -> Objective:
     Raises:
         UserError: the encoder sees what is to be predicted.
     """
-    if not config.left_to_right:
-        raise UserError("objective.name=causal_lm predicts what comes next", got="model.left_to_right=False", expected="True")
+    if not config.left_to_right or config.num_lstm_layers:
+        got = f"model.left_to_right={config.left_to_right}, model.num_lstm_layers={config.num_lstm_layers}"
+        raise UserError("objective.name=causal_lm predicts what comes next", got=got, expected="True and 0")
     encoder = Encoder(config)
 
     def init(rng):

@@ -20,5 +20,5 @@ def choose(config: EncoderConfig) -> Objective:
         predicted="logits_BC",
         vectors=lambda out: out.pooled_BD,
         rows=as_rows,
-        shaped=lambda logits, batch: logits.reshape(batch["input_ids"].shape[:2]),
+        shaped=lambda logits, batch: logits.reshape(batch["input_ids"].shape[:-1]),
     )

@@ -19,7 +19,7 @@ def decays(params):
 
 
 def stacked(path) -> bool:
-    return STACK in names(path)
+    return STACK in names(path) and "embeddings" not in names(path)  # a feature of tokens may have any name
 
 
 def depth_rates(params, decay: float):
@@ -30,7 +30,7 @@ def depth_rates(params, decay: float):
     and so does a LayerNorm behind the last layer.
     """
     paths = [(names(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
-    stacks = {path[0]: leaf.shape[0] for path, leaf in paths if STACK in path}
+    stacks = {path[0]: leaf.shape[0] for path, leaf in paths if STACK in path and "embeddings" not in path}
     apart = {path[0] for path, _ in paths if FIRST in path}
 
     def rate(path, leaf):
@@ -39,7 +39,7 @@ def depth_rates(params, decay: float):
         if stacked(path):
             above = leaf.shape[0] + 1 - jnp.arange(leaf.shape[0])
             return decay ** above.reshape(-1, *[1] * (leaf.ndim - 1)).astype(jnp.float32)
-        depths = {"pooler": 1, "final_norm": 1, FIRST: num_layers + 1, "embeddings": num_layers + 2}
+        depths = {"pooler": 1, "pooler_norm": 1, "final_norm": 1, FIRST: num_layers + 1, "embeddings": num_layers + 2}
         above = next((depths[name] for name in names(path) if name in depths), 0)
         return jnp.full([1] * leaf.ndim, decay**above, jnp.float32)
 

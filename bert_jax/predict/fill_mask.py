@@ -57,7 +57,9 @@ def _row(tokenizer, text: str, max_seq_length: int) -> tuple[list[int], list[int
     ids = tokenizer.framed([[*first, *(piece for encoded in others for piece in (tokenizer.mask_id, *encoded))]])
     positions = [place for place, piece in enumerate(ids) if piece == tokenizer.mask_id]
     if not positions[0]:
-        raise UserError(f"this model reads from left to right, and there is nothing before {MARK}", got=text)
+        raise UserError(
+            f"this model reads from left to right, and there is nothing before {MARK}", got=text, fix="write a word before it"
+        )
     if len(ids) > max_seq_length:
         raise UserError(
             "the text is too long for this encoder",

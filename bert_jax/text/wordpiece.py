@@ -86,6 +86,12 @@ class BasicTokenizer:
                 chunk = "".join(c for c in unicodedata.normalize("NFD", chunk) if not _is_accent(c))
         return chunk.translate(self._around_punctuation).split()
 
+    def whole_word(self, text: str) -> str | None:
+        """The word that the text is, in the case and with the accents that text is read in. None where it is none, several or
+        too long to be looked up."""
+        words = [word for chunk in self.chunks(text) for word in self.words(chunk)]
+        return words[0] if len(words) == 1 and len(words[0]) <= MAX_CHARS_PER_WORD else None
+
     def aligned_words(self, text: str) -> list[aligned.Aligned]:
         """The words of the text, each letter with its place in it."""
         cleaned = [(c, place, place + 1) for place, old in enumerate(text) for c in self._clean[ord(old)]]
@@ -161,10 +167,7 @@ class WordPiece(Tokenizer):
         return max(map(len, self.pieces))
 
     def whole_word(self, text: str) -> str | None:
-        """The word that the text is, in the case and with the accents that text is read in. None where it is none, several or
-        too long to be looked up."""
-        words = [word for chunk in self._basic.chunks(text) for word in self._basic.words(chunk)]
-        return words[0] if len(words) == 1 and len(words[0]) <= MAX_CHARS_PER_WORD else None
+        return self._basic.whole_word(text)
 
     def cut(self, piece: str) -> tuple[int, ...]:
         """The numbers of the pieces that a piece of any vocabulary becomes: as a word, or, after ##, as the rest of one."""

@@ -25,20 +25,26 @@ def test_what_betrays_the_piece_is_hidden_with_it_and_the_rest_stays():
     shown = original.copy()
     shown[0, [2, 7]] = 4, 99  # one under the mask, one replaced; a chosen piece that stays is shown anyway
     for hidden, expected in ((False, PLACES), (True, [[0, 4, 0, 2, 3, 0, 4, 0, 0, 0]])):
-        arrays = feature_arrays((Wanted("word_place", hidden),), IS_TEXT, BEGINS, shown, original)
+        arrays = feature_arrays((Wanted("word_place", 5, hidden),), IS_TEXT, BEGINS, shown, original)
         assert {name: array.tolist() for name, array in arrays.items()} == {"feature_word_place": expected}
         assert arrays["feature_word_place"].dtype == np.int32
 
 
 def test_a_feature_that_text_does_not_give_is_refused():
     with pytest.raises(UserError, match=r"(?s)does not follow from text.*model\.features\.pinyin.*word_place.*from Python"):
-        check_wanted((Wanted("word_place"), Wanted("pinyin", True)))
+        check_wanted((Wanted("word_place", 5), Wanted("pinyin", 9, True)))
+
+
+@pytest.mark.parametrize("rows", [0, 4])
+def test_a_table_too_small_for_the_places_is_refused(rows):
+    with pytest.raises(UserError, match=r"(?s)model\.features\.word_place has no row for each place.*size=5 or more"):
+        check_wanted((Wanted("word_place", rows),))
 
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_batches_hold_the_places_of_the_pieces_before_masking(hidden, tmp_path):
     """In the split every seventh piece, ##g, goes on with the word of the one before it, f."""
-    features = (Wanted("word_place", hidden),)
+    features = (Wanted("word_place", 5, hidden),)
     settings = LoaderConfig((Phase(0, 16, 4, 8),), 0.0, 1, seed=0, rows="full_sentences", features=features)
     batch = Loader(split_of([[20, 30], [25, 11, 40], [9, 100]]), TWELVE, settings, tmp_path).batch(0)
     contract.check(batch)

@@ -8,8 +8,10 @@ from bert_jax import config as configs
 from bert_jax import convert
 from bert_jax.__main__ import main
 from bert_jax.build import build_objective, encoder_config
+from bert_jax.errors import UserError
 from bert_jax.interop import certificate, huggingface, vocabulary
 from bert_jax.predict.fill_mask import _row as fill_mask_row
+from bert_jax.predict.fill_mask import fill_mask
 from bert_jax.trained import open_trained
 from bert_jax.transfer import transfer
 from tests import tiny
@@ -108,6 +110,8 @@ def test_a_workdir_with_a_new_head_predicts_and_goes_out_again(kind, predicted, 
         batch = {name: array[None] for name, array in batch.items()}
     found = jax.eval_shape(trained.objective.predict, trained.params, batch)
     assert sorted(found) == predicted and len(trained.config.labels) == (3 if "Classification" in kind else 0)
+    with pytest.raises(UserError, match=r"was not trained to fill in \[MASK\]"):
+        fill_mask(trained.objective, trained.params, trained.tokenizer, ["the [MASK] ."], max_seq_length=16)
     convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=STRINGS, say=str)
     assert huggingface.read(tmp_path / "out").kind == kind
 

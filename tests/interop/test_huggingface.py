@@ -81,6 +81,8 @@ def test_an_encoder_that_computes_otherwise_does_not_go_out(made, variant):
     [
         ("model_type", "gpt2", "model_type is not one that is supported here\n  got:      gpt2\n  expected: bert or roberta"),
         ("model_type", None, "model_type is not one"),
+        ("model_type", [], "model_type is not one"),
+        ("architectures", [{}], "architectures is not one"),
         ("architectures", ["BertLMHeadModel"], "architectures is not one"),
         ("architectures", ["BertForQuestionAnswering"], "no tensors of its answer_span"),
         ("architectures", "BertModel", "architectures is not one"),

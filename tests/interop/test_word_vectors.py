@@ -87,6 +87,7 @@ def test_the_workdir_gives_the_mean_of_the_vectors_of_a_text(tmp_path, capsys):
     the, cat, sat = np.array(NUMBERS, np.float32)
     expected = [(the + cat + sat) / 5, (the + 2 * cat) / 6, np.zeros(3)]  # [CLS], [SEP] and [UNK] are zeros
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert trained.encoder.classifier_pooling == "mean"  # the vector of [CLS] is the same for all texts
     like = jax.eval_shape(bert(small_config(vocab_size=8, hidden_size=3, num_attention_heads=1)).init, jax.random.key(0))
     assert transfer(trained.params, like, source=workdir).loaded == ["encoder/embeddings/word"]
 

@@ -97,3 +97,5 @@ def test_what_is_computed_at_once_changes_nothing(params, monkeypatch):
 def test_an_encoder_that_sees_both_ways_is_refused():
     with pytest.raises(UserError, match="model.left_to_right=False"):
         causal_lm.causal_lm(replace(CONFIG, left_to_right=False))
+    with pytest.raises(UserError, match="model.num_lstm_layers=1"):
+        causal_lm.causal_lm(replace(CONFIG, num_lstm_layers=1))

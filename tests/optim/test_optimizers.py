@@ -121,6 +121,13 @@ def test_an_lstm_is_put_on_top_and_its_kernels_decay():
     assert decay == {"input": {"kernel": True, "bias": False}, "recurrent_kernel": True}
 
 
+def test_a_feature_called_layers_is_no_stack_of_layers():
+    params = draw(0, 1.0)
+    params["encoder"]["embeddings"]["features"] = {"layers": {"embedding": jnp.ones((4, 2))}}
+    rates = depth_rates(params, 0.5)["encoder"]["embeddings"]["features"]["layers"]["embedding"]
+    assert rates.ravel().tolist() == [0.5**5]
+
+
 def modern() -> dict:
     """Parameters of an encoder whose first layer lies below a stack of three."""
     return jax.jit(objective(**PRE_NORM | {"num_hidden_layers": 1 + LAYERS}).init)(jax.random.key(0))
