@@ -195,7 +195,7 @@ def test_a_fine_tuned_encoder_starts_another_and_its_head_stays_behind(data, tun
     start, said = tuned["nli"].workdir, []
     begin = partial(finetune.finetune, tuning("sentence_bert.py:stsb", data, start), tmp_path / "W", say=said.append)
     given = tiny.given_to_fit(monkeypatch, finetune, begin)
-    assert said[-1] == f"from {start}, step 2: loaded: encoder; drawn from the seed: nothing; left over: classifier"
+    assert said[-1] == f"from {start}, step 2: loaded: encoder; drawn from the seed: nothing; left over: pair_classifier"
     jax.tree.map(np.testing.assert_array_equal, given["pretrained"], {"encoder": open_trained(start).params["encoder"]})
     assert given["facts"](1)["start"] == content_hash(given["pretrained"])
 
@@ -204,7 +204,7 @@ def test_pretraining_starts_from_a_fine_tuned_encoder(corpus, pretrained, tuned,
     start, said = tuned["nli"].workdir, []
     config = simcse(corpus, start, data__store=pretrained / "store")
     given = tiny.given_to_fit(monkeypatch, run, lambda: run.train(config, tmp_path / "W", quiet=True, say=said.append))
-    assert f"from {start}, step 2: loaded: encoder; drawn from the seed: mlp; left over: classifier" in said
+    assert f"from {start}, step 2: loaded: encoder; drawn from the seed: mlp; left over: pair_classifier" in said
     jax.tree.map(np.testing.assert_array_equal, given["pretrained"], {"encoder": open_trained(start).params["encoder"]})
 
 

@@ -264,11 +264,12 @@ def _says_all(family: Family, encoder: EncoderConfig, pad_id: int) -> bool:
     """Whether from the config.json of the family the same encoder would be read."""
     try:
         found = _encoder_fields(Path(CONFIG), family, config_json(family, encoder, pad_id)) | {"pooler": encoder.pooler}
+        read = EncoderConfig(encoder.vocab_size, **found)
     except UserError:
         return False
     if family.always_projects and encoder.table_width == encoder.hidden_size:
         return False
-    return _what_is_computed(EncoderConfig(encoder.vocab_size, **found)) == _what_is_computed(encoder)
+    return _what_is_computed(read) == _what_is_computed(encoder)
 
 
 def _what_is_computed(encoder: EncoderConfig) -> dict:
