@@ -127,7 +127,7 @@ def _torch_electra(sizes: dict):
     import torch
 
     width = sizes["hidden_size"] // 4
-    small = {"hidden_size": width, "num_attention_heads": 1, "intermediate_size": 4 * width}
+    small = {"hidden_size": width, "num_attention_heads": 1, "intermediate_size": sizes["intermediate_size"] // 4}
     encoder = _torch_class("ElectraForPreTraining", **sizes)
     generator = _torch_class("ElectraForMaskedLM", **sizes | small)
     generator.electra.embeddings = encoder.electra.embeddings
