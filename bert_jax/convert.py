@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -155,8 +156,23 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, part: str = "enco
 
 def _encoder_part(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
     """(sizes, params, names of those that are left out) of what was trained."""
+    if trained.config.objective.get("mlp") == "always":
+        return _with_sentence_head(trained)
     params = {name: part for name, part in trained.params.items() if name not in TRAINING_ONLY}
     return trained.encoder, params, sorted(trained.params.keys() - params.keys())
+
+
+def _with_sentence_head(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:
+    """SimCSE's head on the vector of [CLS], where it is part of a sentence's vector, is the pooler of BertModel, and is released
+    as that (princeton-nlp/sup-simcse-bert-base-uncased)."""
+    if trained.config.objective.pooling != "cls":
+        raise UserError(
+            "the vectors of this model end in a layer that no class of transformers has",
+            got=f"objective.mlp=always on objective.pooling={trained.config.objective.pooling}",
+            expected="objective.pooling=cls, or objective.mlp=training",
+        )
+    params = {"encoder": trained.params["encoder"] | {"pooler": trained.params["mlp"]["dense"]}}
+    return replace(trained.encoder, pooler=True, pooler_act="tanh"), params, []
 
 
 def _generator(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:

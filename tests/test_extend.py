@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax import inputs, run
+from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.build import build_objective, build_optimizer
 from bert_jax.checkpoint import Checkpoints
@@ -222,6 +223,21 @@ def test_a_larger_vocabulary_file_that_begins_with_the_old_one_gives_the_same(ex
     expected = leaves(open_trained(extended[0]).params)
     for path, leaf in leaves(params).items():
         np.testing.assert_allclose(leaf, expected[path], rtol=1e-6, atol=1e-9)
+
+
+def test_what_the_start_computes_otherwise_is_said(domain, start, tmp_path):
+    same, other = (config(domain, start, text__new_words="", model__num_attention_heads=heads) for heads in (2, 1))
+    assert "otherwise" not in begun(same, tmp_path / "same")[1][-1]
+    assert begun(other, tmp_path / "other")[1][-1].endswith("computed otherwise than there: num_attention_heads 2 -> 1")
+
+
+def test_a_vocabulary_is_never_learned_into_the_model_to_start_from(domain, tmp_path):
+    """A fine-tuned one keeps its vocabulary under the name that its kind has."""
+    workdirs.write(tmp_path / "config.json", {"task": "mrpc"})
+    this = config(domain, tmp_path, text__new_words="", text__kind="bytelevel")
+    with pytest.raises(UserError, match="vocabulary file cannot be read"):
+        inputs.make_vocabulary(this, tmp_path / "W")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def refused(this, workdir, match: str) -> None:

@@ -107,6 +107,14 @@ def test_a_model_from_left_to_right_is_fine_tuned_with_an_lstm_on_top_and_does_n
         convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=10, say=str)
 
 
+def test_a_model_with_features_of_tokens_is_refused_before_anything_is_written(data, tmp_path):
+    arguments = tiny.arguments(tiny.write_corpus(tmp_path / "text.txt"))
+    start = tiny.untrained(configs.load(f"{tiny.ROOT}/configs/word_place.py:tiny", arguments), tmp_path / "P")
+    with pytest.raises(UserError, match="(?s)come without features.*word_place"):
+        finetune.finetune(load(start, data), tmp_path / "W", quiet=True)
+    assert not (tmp_path / "W" / "config.json").exists()
+
+
 def goes_out_and_comes_back(workdir, out, back):
     convert.take_out(workdir, out, num_strings=100, say=str)
     written = json.loads((out / "config.json").read_text())

@@ -11,6 +11,7 @@ from bert_jax import convert
 from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.build import build_objective, encoder_config
+from bert_jax.errors import UserError
 from bert_jax.interop import huggingface
 from bert_jax.text import wordpiece
 from bert_jax.trained import open_trained
@@ -33,15 +34,15 @@ RUNS = {  # config -> (the class that goes out, what is left out)
 }
 
 
-def load(name: str, **model):
-    settings = [f"model.{key}={value}" for key, value in (SIZES | model).items()]
-    return configs.load(str(tiny.ROOT / "configs" / name), settings)
+def load(name: str, *settings: str, **model):
+    sizes = [f"model.{key}={value}" for key, value in (SIZES | model).items()]
+    return configs.load(str(tiny.ROOT / "configs" / name), [*sizes, *settings])
 
 
-def make_run(name: str, workdir, **model):
+def make_run(name: str, workdir, *settings: str, **model):
     """The workdir of a run of this config that was saved with random weights."""
     workdir.mkdir()
-    config, teacher = load(name, **model), load("bert.py:tiny", hidden_size=20).model.to_dict()
+    config, teacher = load(name, *settings, **model), load("bert.py:tiny", hidden_size=20).model.to_dict()
     wordpiece.save_vocab(small.PIECES, workdir / "vocab.txt")
     tokenizer = wordpiece.load(workdir / "vocab.txt", do_lower_case=config.text.do_lower_case)
     objective = build_objective(config, tokenizer.size, teacher)
@@ -79,6 +80,23 @@ def test_both_parts_of_electra_give_the_logits_of_the_run(tmp_path):
         with torch.no_grad():
             expected = peer.eval()(torch.from_numpy(ids).long()).logits
         np.testing.assert_allclose(found["logits_BL" if part == "encoder" else "logits_BPV"], expected, atol=1e-4, rtol=0)
+
+
+def test_the_head_that_makes_the_vectors_of_sentences_goes_out_as_the_pooler(tmp_path):
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
+    transformers = pytest.importorskip("transformers", reason="the parity extra is not installed")
+    make_run("simcse.py:unsup", tmp_path / "W", "objective.mlp=always")
+    convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=10, say=str)
+    peer, trained = transformers.BertModel.from_pretrained(tmp_path / "out").eval(), open_trained(tmp_path / "W")
+    ids = np.arange(5, 15, dtype=np.int32)[None]
+    batch = {"input_ids": ids, "input_mask": np.ones_like(ids), "segment_ids": np.zeros_like(ids)}
+    with torch.no_grad():
+        expected = peer(torch.from_numpy(ids).long()).pooler_output
+    np.testing.assert_allclose(trained.objective.predict(trained.params, batch)["embedding_BD"], expected, atol=1e-4, rtol=0)
+
+    make_run("simcse.py:unsup", tmp_path / "M", "objective.mlp=always", "objective.pooling=mean")
+    with pytest.raises(UserError, match="a layer that no class of transformers has"):
+        convert.take_out(tmp_path / "M", tmp_path / "mean", num_strings=10, say=str)
 
 
 def test_a_run_without_a_generator_has_none_to_take_out(tmp_path, capsys):
