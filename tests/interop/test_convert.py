@@ -150,7 +150,7 @@ def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
 
 def test_the_rules_of_a_vocabulary_go_in_and_out_and_in(tmp_path):
     transformers = pytest.importorskip("transformers", reason="the parity extra is not installed")
-    peers.save("ModernBertForMaskedLM", tmp_path / "hf")
+    peers.save("ModernBertForMaskedLM", tmp_path / "hf", local_attention=128)  # as released: more than the rows compared have
     convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
     convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=STRINGS, say=str)
     convert.bring_in(tmp_path / "out", tmp_path / "again", num_strings=STRINGS, say=str)
