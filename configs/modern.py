@@ -5,7 +5,7 @@ no biases; masked LM alone, with 30% masked, on packed rows.
 
 Argument: base (the default), large; or tiny, which learns on two cores within minutes, by a schedule of our own.
 Vocabulary: pieces of bytes, learned from the text, or a vocab.json with merges.txt beside it by --config.text.vocab_file. The
-released one, of 50,280 pieces, is neither; 50,368 are the rows of its table.
+released one, of 50,368 pieces, lies as W/vocab.json in the workdir that `convert --from=ModernBERT-base --workdir=W` makes.
 Hardware of the paper: 8 H100, 194 hours for base and 425 for large (arXiv 2412.13663, table 3).
 Expected: GLUE dev 88.4 with base and 90.4 with large (table 1), after the extension too. Not yet run here at that scale.
 Source of the recipe: sections 2 and 3, table 3; AnswerDotAI/ModernBERT yamls/modernbert. From there are sizes, masking, dropout,

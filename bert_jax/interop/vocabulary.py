@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from bert_jax.config import write_json
 from bert_jax.errors import UserError
+from bert_jax.interop import text_rules
 from bert_jax.interop.huggingface import read_json
 from bert_jax.text import byte_level, kinds, wordpiece
 from bert_jax.text.files import read_vocabulary, write_vocabulary
@@ -31,8 +32,8 @@ class Read(NamedTuple):
 def read(source: Path, folder: Path, *, guess_case: bool = False) -> Read:
     """Puts the vocabulary of a Hugging Face directory into `folder`, under the name of a learned one, and opens it.
 
-    Looked for are vocab.txt; vocab.json with merges.txt; a SentencePiece model under any name that ends in .model; and last the
-    pieces in tokenizer.json.
+    Looked for are vocab.txt; byte-level BPE in tokenizer.json, whose rules no vocab.json has; vocab.json with merges.txt; a
+    SentencePiece model under any name that ends in .model; and last WordPiece in tokenizer.json.
 
     Args:
         guess_case: where no file says whether text is lower-cased, it is when the pieces are.
@@ -44,6 +45,10 @@ def read(source: Path, folder: Path, *, guess_case: bool = False) -> Read:
     if (source / "vocab.txt").exists():
         kind = "wordpiece"
         write_vocabulary(folder / "vocab.txt", read_vocabulary(source / "vocab.txt"))
+        if described:
+            text_rules.read(source / MODEL, described, kind)
+    elif _kind_of_pieces(described) == "bytelevel":
+        kind = _write_pieces(source / MODEL, described, folder)
     elif (source / "vocab.json").exists():
         kind = "bytelevel"
         for name in ("merges.txt", "vocab.json"):
@@ -70,27 +75,36 @@ def _type_of(path: Path) -> str:
     return next((name for name, number in MODEL_TYPES.items() if number == model.trainer_spec.model_type), "unigram")
 
 
-def _write_pieces(path: Path, described: dict, folder: Path) -> str:
-    """The pieces that tokenizer.json holds, as the files they came from."""
+def _kind_of_pieces(described: dict) -> str | None:
+    """What a tokenizer.json holds the pieces of, if we have such a kind. The first such files leave out the type of the model."""
     model = described.get("model")
-    kind, number_of = (model.get("type"), model.get("vocab")) if isinstance(model, dict) else (None, None)
-    before = str(described.get("pre_tokenizer"))
-    if not isinstance(number_of, dict) or kind not in ("WordPiece", "BPE") or (kind == "BPE" and "ByteLevel" not in before):
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
+        return None
+    of_bytes = "bytelevel" if "ByteLevel" in str(described.get("pre_tokenizer")) else None
+    return {"WordPiece": "wordpiece", "BPE": of_bytes}.get(model.get("type", "BPE" if "merges" in model else "WordPiece"))
+
+
+def _write_pieces(path: Path, described: dict, folder: Path) -> str:
+    """The pieces that tokenizer.json holds, as the files they came from, and its rules."""
+    model, kind = described.get("model"), _kind_of_pieces(described)
+    if kind is None:
         expected = "WordPiece or byte-level BPE; for SentencePiece its spiece.model"
-        raise UserError(f"{path} describes a tokeniser of another kind", got=kind, expected=expected)
+        got = model.get("type") if isinstance(model, dict) else model
+        raise UserError(f"{path} describes a tokeniser of another kind", got=got, expected=expected)
     try:
-        number_of = number_of | {added["content"]: added["id"] for added in described.get("added_tokens", [])}
+        number_of = model["vocab"] | {added["content"]: added["id"] for added in described.get("added_tokens", [])}
         pieces = sorted(number_of, key=number_of.get)
         merges = [merge.split(" ") if isinstance(merge, str) else list(map(str, merge)) for merge in model.get("merges", [])]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no description of a tokeniser", got=error) from None
     if [number_of[piece] for piece in pieces] != list(range(len(pieces))):
         raise UserError(f"{path} does not number its pieces from 0 on, each once", got=f"{len(pieces)} pieces")
-    if kind == "WordPiece":
+    rules = text_rules.read(path, described, kind)
+    if kind == "wordpiece":
         wordpiece.save_vocab(pieces, folder / "vocab.txt")
-        return "wordpiece"
-    byte_level.save(pieces, merges, folder / "vocab.json")
-    return "bytelevel"
+    else:
+        byte_level.save(pieces, merges, folder / "vocab.json", rules)
+    return kind
 
 
 def _has_capitals(file: Path) -> bool:
@@ -113,7 +127,7 @@ def _do_lower_case(source: Path, described: dict, kind: str, default: bool) -> b
 
 
 def write(folder: Path, tokenizer: Tokenizer, *, longest_row: int, segments: bool) -> None:
-    """Writes tokenizer.json, tokenizer_config.json and the vocabulary by itself.
+    """Writes tokenizer.json, tokenizer_config.json and the vocabulary by itself, if it can do without rules of its own.
 
     tokenizer.json gives the numbers of ours: with it AutoTokenizer reads the rules that are written there; a class asked for by
     name, such as BertTokenizer, takes the vocabulary and rules of its own, by which a word of more than 100 characters is [UNK].
@@ -153,10 +167,14 @@ def _write_wordpiece(folder: Path, tokenizer: Tokenizer) -> RustTokenizer:
 
 
 def _write_byte_level(folder: Path, tokenizer: byte_level.ByteLevel) -> RustTokenizer:
-    byte_level.save(tokenizer.pieces, tokenizer.merges, folder / "vocab.json")
+    if tokenizer.rules == byte_level.PLAIN:  # else vocab.json would be read without its rules; ModernBERT comes without one
+        byte_level.save(tokenizer.pieces, tokenizer.merges, folder / "vocab.json")
     rust = RustTokenizer(models.BPE(vocab=tokenizer.id_of, merges=list(tokenizer.merges)))
     if tokenizer.do_lower_case:
         rust.normalizer = normalizers.Lowercase()
+    elif tokenizer.rules.nfc:
+        rust.normalizer = normalizers.NFC()
+    rust.add_tokens([AddedToken(literal, normalized=True) for literal in tokenizer.rules.literals])
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     return rust

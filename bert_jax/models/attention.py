@@ -50,7 +50,7 @@ def visible(input_mask_BL, sequence_ids_BL=None, window: int = 0, *, left_to_rig
     block = block_length(input_mask_BL.shape[1], window)
     of_queries = lambda x_BL: in_blocks(x_BL, block) if block else x_BL  # noqa: E731
     of_keys = lambda x_BL: around_blocks(x_BL, block) if block else x_BL  # noqa: E731
-    seen_B1LL = of_keys(input_mask_BL)[:, None, None, :] > 0
+    seen_B1LL = jnp.asarray(of_keys(input_mask_BL)[:, None, None, :] > 0)  # one of numpy could not grow in place
     if sequence_ids_BL is not None:
         seen_B1LL &= of_queries(sequence_ids_BL)[:, None, :, None] == of_keys(sequence_ids_BL)[:, None, None, :]
     if window or left_to_right:

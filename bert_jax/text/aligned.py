@@ -39,6 +39,32 @@ def without_marks(letters: Aligned, form: str, is_mark: Callable[[str], bool]) -
     return [part for part in ordered if not is_mark(part[0])]
 
 
+def composed(letters: Aligned, normalize: Callable[[str], str]) -> Aligned:
+    """Normalisation form NFC, by a function that does it to a string.
+
+    Where a letter and its marks change, what becomes of them has the span of them all.
+    """
+    result: Aligned = []
+    for cluster in _clusters(letters):
+        before = text_of(cluster)
+        after = normalize(before)
+        result += cluster if after == before else [(character, *span(cluster)) for character in after]
+    return result
+
+
+def _clusters(letters: Aligned) -> Iterator[Aligned]:
+    """The stretches between which NFC changes nothing: what it joins to something before is a mark or the rest of a syllable."""
+    cluster: Aligned = []
+    for letter in letters:
+        joins = unicodedata.category(letter[0])[0] == "M" or "\u1161" <= letter[0] <= "\u11c2"  # Korean vowels and finals
+        if cluster and not joins:
+            yield cluster
+            cluster = []
+        cluster.append(letter)
+    if cluster:
+        yield cluster
+
+
 def replaced(letters: Aligned, old: str, new: str) -> Aligned:
     """str.replace of `old` by the one character `new`."""
     result: Aligned = []

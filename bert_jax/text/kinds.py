@@ -22,13 +22,21 @@ class Kind(NamedTuple):
     words: Callable[[bool], Callable[[str], Iterable[str]]]  # do_lower_case -> text -> what is counted
     learn: Callable[[Counter[str], int, bool, Path], None]  # counts, vocab_size, do_lower_case, where it is written
     beside: tuple[str, ...] = ()  # names of the other files in its folder
+    may_be_beside: tuple[str, ...] = ()  # of those that only some vocabularies have
 
 
 KINDS = {
     "wordpiece": Kind("vocab.txt", wordpiece.load, learn.wordpiece_words, learn.save_wordpiece),
     "unigram": Kind("spiece.model", sentence_piece.load_unigram, learn.sentencepiece_words, learn.save_unigram),
     "bpe": Kind("spiece.model", sentence_piece.load_bpe, learn.sentencepiece_words, learn.save_bpe),
-    "bytelevel": Kind("vocab.json", byte_level.load, learn.bytelevel_words, learn.save_bytelevel, (byte_level.MERGES_FILE,)),
+    "bytelevel": Kind(
+        "vocab.json",
+        byte_level.load,
+        learn.bytelevel_words,
+        learn.save_bytelevel,
+        (byte_level.MERGES_FILE,),
+        (byte_level.RULES_FILE,),
+    ),
     "items": Kind("items.txt", items.load, items.words, items.save),
 }
 
@@ -53,7 +61,7 @@ def copy(kind: str, vocab_file: Path, folder: Path) -> None:
     """Puts a vocabulary into a folder, under the names that its kind has there."""
     rules = kind_of(kind)
     shutil.copyfile(vocab_file, folder / rules.file_name)
-    for name in rules.beside:
+    for name in (*rules.beside, *(name for name in rules.may_be_beside if vocab_file.with_name(name).exists())):
         shutil.copyfile(vocab_file.with_name(name), folder / name)
 
 

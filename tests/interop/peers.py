@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bert_jax.text import kinds
 from tests.paths import ROOT
+from tests.text import modern
 
 TEXTS = (ROOT / "README.md").read_text(encoding="utf-8").split("\n") * 3
 SIZES = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48, max_position_embeddings=40)
@@ -18,15 +18,7 @@ OPTIONS = {  # of a family, beside the sizes
     "albert": {"embedding_size": 12, "num_hidden_groups": 2},
     "electra": {"embedding_size": 12},
     "distilbert": {"hidden_dim": 48},
-    "modernbert": {  # two near, one that sees all, one more
-        "local_attention": 8,
-        "pad_token_id": 1,
-        "bos_token_id": 0,
-        "eos_token_id": 2,
-        "cls_token_id": 0,
-        "sep_token_id": 2,
-        "classifier_pooling": "mean",
-    },
+    "modernbert": {"local_attention": 8, "classifier_pooling": "mean"},  # two near, one that sees all, one more
 }
 TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
 PRETRAINED = {
@@ -44,8 +36,8 @@ def family_of(kind: str) -> str:
     return next(family for family in OPTIONS if kind.lower().startswith(family))
 
 
-def write_vocabulary(folder: Path, family: str) -> int:
-    """The files that a release of the family comes with; the number of pieces."""
+def write_vocabulary(folder: Path, family: str) -> dict:
+    """The files that a release of the family comes with; what its config.json says of the pieces."""
     if family == "albert":
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(TEXTS),
@@ -58,26 +50,14 @@ def write_vocabulary(folder: Path, family: str) -> int:
             control_symbols=["[CLS]", "[SEP]", "[MASK]"],
             minloglevel=2,
         )
-        return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model")).vocab_size()
-    kind = "bytelevel" if family in ("roberta", "modernbert") else "wordpiece"
+        return {"vocab_size": sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model")).vocab_size()}
+    if family == "modernbert":
+        return modern.write(folder, TEXTS)
+    kind = "bytelevel" if family == "roberta" else "wordpiece"
     report = kinds.learn_vocabulary(
         kind, TEXTS, folder / kinds.KINDS[kind].file_name, vocab_size=400, do_lower_case=kind == "wordpiece"
     )
-    if family == "modernbert":
-        _put_together(folder)
-    return report.pieces
-
-
-def _put_together(folder: Path) -> None:
-    """As ModernBERT was released: tokenizer.json alone."""
-    rust = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
-    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    rust.decoder = decoders.ByteLevel()
-    rust.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
-    rust.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-    for name in ("vocab.json", "merges.txt"):
-        (folder / name).unlink()
+    return {"vocab_size": report.pieces}
 
 
 def save(kind: str, folder: Path, **options):
@@ -89,7 +69,7 @@ def save(kind: str, folder: Path, **options):
     folder.mkdir()
     family = family_of(kind)
     torch.manual_seed(0)
-    sizes = {"vocab_size": write_vocabulary(folder, family), "initializer_range": 0.2} | SIZES
+    sizes = {"initializer_range": 0.2} | SIZES | write_vocabulary(folder, family)
     if kind.endswith("Classification"):
         sizes["num_labels"] = 3
     model = getattr(transformers, kind)

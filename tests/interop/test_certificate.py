@@ -1,6 +1,7 @@
 """What a certificate must notice: each single fault, by name."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from bert_jax.interop import certificate, huggingface, names, vocabulary
 from bert_jax.interop.strings import strings
 from bert_jax.text import wordpiece
 from tests.interop import peers, small
+from tests.text import modern as modern_vocabulary
 
 
 @pytest.fixture
@@ -161,6 +163,16 @@ def test_another_tokeniser_is_named_with_the_text(made):
     with pytest.raises(UserError, match="(?s)the certificate fails: .* of 200 texts are not cut as by the tokeniser of .*hf"):
         certificate.compare_tokenizers(made.folder, other, 200)
     assert certificate.compare_tokenizers(made.folder, made.tokenizer, 200) == {"texts": 200, "different": 0}
+
+
+@pytest.mark.parametrize("left_out", [{"nfc": False}, {"literals": ()}])
+def test_a_rule_that_is_not_followed_is_noticed(left_out, tmp_path):
+    modern_vocabulary.write(tmp_path, peers.TEXTS)
+    (tmp_path / "W").mkdir()
+    tokenizer = vocabulary.read(tmp_path, tmp_path / "W").tokenizer
+    assert certificate.compare_tokenizers(tmp_path, tokenizer, 300) == {"texts": 300, "different": 0}
+    with pytest.raises(UserError, match="of 300 texts are not cut as by the tokeniser of"):
+        certificate.compare_tokenizers(tmp_path, replace(tokenizer, rules=tokenizer.rules._replace(**left_out)), 300)
 
 
 def test_what_cannot_be_checked_is_said(made, tmp_path, monkeypatch):

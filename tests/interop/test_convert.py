@@ -148,6 +148,21 @@ def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
     theirs(TEXTS, return_tensors="pt", padding=True)
 
 
+def test_the_rules_of_a_vocabulary_go_in_and_out_and_in(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="the parity extra is not installed")
+    peers.save("ModernBertForMaskedLM", tmp_path / "hf", local_attention=128)  # as released: more than the rows compared have
+    convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
+    convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=STRINGS, say=str)
+    convert.bring_in(tmp_path / "out", tmp_path / "again", num_strings=STRINGS, say=str)
+    first, last = (open_trained(tmp_path / name).tokenizer for name in ("W", "again"))
+    assert first == last and first.rules.nfc and len(first.rules.literals) > 20
+    texts = ["a   cafe\u0301\t \u1112\u1161\u11ab", "to |||EMAIL_ADDRESS|||, [unused0]  \u0301"]
+    for name in ("hf", "out"):
+        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / name)
+        assert theirs(texts, add_special_tokens=False)["input_ids"] == first.encode(texts)
+        assert [theirs.decode(ids) for ids in first.encode(texts)] == list(map(first.decode, first.encode(texts)))
+
+
 @pytest.mark.parametrize(
     ("name", "pad_id", "kind"),
     [

@@ -41,6 +41,10 @@ def test_wordpiece_is_the_python_tokenizer_of_transformers():
             assert ours.pieces_of(ids) == [piece for word in words(text) for piece in cut(word)], ascii(text)
 
 
+def test_stores_of_before_there_were_rules_keep_their_vocabulary(roberta):
+    assert roberta.content_hash == "1be44195d0e0fde814e8bb6909e0146f0d68e415eba10692d7a985b688154d3f"
+
+
 def test_byte_level_is_roberta_of_transformers(roberta):
     transformers = pytest.importorskip("transformers")
     peer = transformers.RobertaTokenizer(
