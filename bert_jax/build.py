@@ -25,6 +25,7 @@ from bert_jax.objectives import (
     spanbert,
     tag,
 )
+from bert_jax.objectives.objective import weighted
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel.layout import Layout, make_layout
@@ -66,14 +67,14 @@ def named_objective(table: Mapping[str, Callable], section, encoder: EncoderConf
     """
     Args:
         table: objective.name -> encoder and the other settings of the section as its arguments.
-        section: the section objective of a config.
+        section: the section objective of a config; loss_weights in it, where given, multiply the weights of its losses.
         teacher_model: as for build_objective.
 
     Raises:
         UserError: the section names none of the table, or has other settings than it.
     """
     settings = dict(section)
-    name = settings.pop("name")
+    name, factors = settings.pop("name"), settings.pop("loss_weights", ())
     if "teacher" in settings:
         settings["teacher"] = encoder_config(teacher_model, encoder.vocab_size)
     if name not in table:
@@ -86,7 +87,7 @@ def named_objective(table: Mapping[str, Callable], section, encoder: EncoderConf
             expected=", ".join(known) or "nothing more",
             fix="start from a config file with this objective, and change its settings",
         )
-    return table[name](encoder, **settings)
+    return weighted(table[name](encoder, **settings), factors)
 
 
 def build_optimizer(config):

@@ -68,7 +68,8 @@ def tiny():
     config.model.embedding_size = 64
     config.model.initializer_range = 0.05  # 0.02 suits a width of 768
     config.optim.name = "adamw"
-    config.optim.learning_rate = 1e-3
+    config.optim.learning_rate = 2e-3
+    config.optim.b2 = 0.98
     config.optim.num_warmup_steps = 100
     config.train.train_batch_size = 32
     config.train.num_train_steps = 4000

@@ -104,7 +104,9 @@ def tiny_ltr():
     config.model.initializer_range = 0.05  # 0.02 suits a width of 768
     config.model.hidden_dropout_prob = 0.0
     config.model.attention_probs_dropout_prob = 0.0
-    config.optim.learning_rate = 1e-3
+    config.optim.name = "adamw"
+    config.optim.b2 = 0.98
+    config.optim.learning_rate = 2e-3  # at which bert_adam, whose first updates are large, stays at word frequency
     config.optim.num_warmup_steps = 100
     config.train.train_batch_size = 32
     config.train.num_train_steps = 4000
@@ -173,6 +175,7 @@ def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     config.objective = ConfigDict()
     config.objective.name = "bert"
     config.objective.next_sentence = True
+    config.objective.loss_weights = ()  # (name of a loss, factor) each: (("next_sentence_loss", 0.5),)
 
     config.optim = ConfigDict()
     config.optim.name = "bert_adam"  # bert_adam, adamw, lamb

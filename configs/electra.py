@@ -70,14 +70,15 @@ def published(layers, width, heads, table_width, generator, masked, length, rate
 
 
 def tiny():
-    config = published(4, 128, 2, 64, 1 / 2, 0.15, 64, 1e-3, 32, 4000)
+    config = published(2, 128, 4, 64, 1 / 2, 0.15, 64, 1e-3, 32, 4000)
     config.text.vocab_size = 8000
     config.data.num_eval_rows = 1000
     config.model.initializer_range = 0.05  # 0.02 suits a width of 768
     config.model.hidden_dropout_prob = 0.0
     config.model.attention_probs_dropout_prob = 0.0
     config.optim.name = "adamw"
-    config.optim.num_warmup_steps = 200
+    config.optim.b2 = 0.98
+    config.optim.num_warmup_steps = 100
     config.train.eval_every_steps = 1000
     config.train.save_every_steps = 1000
     return config

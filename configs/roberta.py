@@ -61,7 +61,7 @@ def published(layers: int, width: int, rate: float, warmup: int):
 
 
 def tiny():
-    config = published(2, 128, 1e-3, 100)
+    config = published(2, 128, 2e-3, 100)
     config.text.vocab_size = 8000
     config.data.max_seq_length = 64
     config.data.max_predictions_per_seq = 10

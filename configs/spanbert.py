@@ -44,6 +44,7 @@ def published(layers: int, width: int):
     config.objective = ConfigDict()
     config.objective.name = "spanbert"
     config.objective.max_span_pieces = 15
+    config.objective.loss_weights = ()  # (name of a loss, factor) each: (("span_boundary_loss", 0.5),)
 
     config.optim.name = "adamw"
     config.optim.schedule = "linear"
@@ -62,7 +63,8 @@ def tiny():
     config.model.initializer_range = 0.05  # 0.02 suits a width of 768
     config.model.hidden_dropout_prob = 0.0
     config.model.attention_probs_dropout_prob = 0.0
-    config.optim.learning_rate = 1e-3
+    config.optim.learning_rate = 2e-3
+    config.optim.b2 = 0.98
     config.optim.num_warmup_steps = 100
     config.optim.weight_decay = 0.01
     config.train.train_batch_size = 32

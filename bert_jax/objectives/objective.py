@@ -1,7 +1,9 @@
 """The shape of an objective, and the one place where a sum is divided by a count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+from bert_jax.errors import UserError
 
 
 class Term(NamedTuple):
@@ -40,6 +42,32 @@ class Objective(NamedTuple):
         """Every metric as a mean, and "loss"; a count of zero gives zero."""
         means = {name: mean(sums[name], counts[term.count]) for name, term in self.terms.items()}
         return {"loss": self.loss(sums, counts), **means}
+
+
+def weighted(objective: Objective, factors: Iterable[tuple[str, float]]) -> Objective:
+    """The same with the weights of some of its losses multiplied.
+
+    Args:
+        factors: (name of a loss, number of at least 0) each.
+
+    Raises:
+        UserError: no such loss, or no such number.
+    """
+    losses, terms = [name for name, term in objective.terms.items() if term.coefficient], dict(objective.terms)
+    for factor in factors:
+        if not isinstance(factor, Sequence) or len(factor) != 2 or factor[0] not in losses or not _is_weight(factor[1]):
+            raise UserError(
+                "objective.loss_weights does not name losses and their weights",
+                got=factor,
+                expected=f"(NAME, NUMBER) each, for instance (('{losses[-1]}', 0.5),); NAME is {' or '.join(losses)}",
+            )
+        name, number = factor
+        terms[name] = terms[name]._replace(coefficient=objective.terms[name].coefficient * number)
+    return objective._replace(terms=terms)
+
+
+def _is_weight(number: object) -> bool:
+    return isinstance(number, (int, float)) and 0 <= number < float("inf")
 
 
 def mean(total, count):

@@ -29,7 +29,9 @@ SENTENCES_MASKED = {  # 8 minutes on two cores
     "objective.next_sentence": False,
     "model.hidden_dropout_prob": 0.0,
     "model.attention_probs_dropout_prob": 0.0,
-    "optim.learning_rate": 1e-3,
+    "optim.name": "adamw",  # at this rate bert_adam stays at guessing by frequency
+    "optim.b2": 0.98,
+    "optim.learning_rate": 2e-3,
     "train.train_batch_size": 64,
     "train.num_train_steps": 6000,
     "train.eval_every_steps": 1000,
