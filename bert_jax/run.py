@@ -1,11 +1,12 @@
 """The job: from a config to vocabulary, store, training and report."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 
@@ -22,6 +23,8 @@ from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
 from bert_jax.trained import initial_params, open_teacher, open_trained, taken_over, teacher_params
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
@@ -140,9 +143,15 @@ def has_held_out(config) -> bool:
     return "held_out_fraction" in config.data
 
 
-def evaluate_trained(workdir: Path) -> dict[str, float]:
-    """Held-out metrics of the newest checkpoint of a run, on the devices present, and the unigram baseline."""
+def evaluate_trained(workdir: Path, data: Mapping[str, object] = NOTHING) -> dict[str, float]:
+    """Held-out metrics of the newest checkpoint of a run, on the devices present, and the unigram baseline.
+
+    Args:
+        data: keys of the section data and their values in place of the run's own, so that runs that hide other things can be
+            compared where the same is hidden.
+    """
     trained = open_trained(workdir)
+    trained.config.data.update(data)
     if not has_held_out(trained.config):
         raise UserError(
             "there is no held-out text to evaluate with", got=f"a model from elsewhere in {workdir}", expected="a pretraining run"

@@ -1,9 +1,9 @@
-"""The tiny row of each family, trained on the same text with the same number of tokens."""
+"""The tiny row of each family, trained on the same text in the same number of places, and compared by one mask rule."""
 
 import math
 from pathlib import Path
 
-from bert_jax import inputs
+from bert_jax import inputs, run
 from bert_jax import workdir as workdirs
 from bert_jax.data import sources
 from bert_jax.data.report import Report
@@ -30,6 +30,12 @@ BERT = {  # as the tiny rows of the others
     "train.eval_every_steps": 1000,
     "train.save_every_steps": 1000,
 }
+ONE_RULE = {  # BERT's: what each was trained to fill in is another task, of spans, of n-grams or of twice as many places
+    "mask_unit": "token",
+    "masked_lm_prob": 0.15,
+    "mask_token_prob": 0.8,
+    "random_token_prob": 0.1,
+}
 SHARED = {"model.matmul_dtype": "bfloat16", "train.num_train_steps": STEPS, "train.log_every_steps": 50}
 RUNS = {  # name -> (row of configs/, whose vocabulary and store it has, settings)
     "bert": ("bert.py:tiny", "bert", BERT),
@@ -42,8 +48,9 @@ RUNS = {  # name -> (row of configs/, whose vocabulary and store it has, setting
 
 
 def family(scratch: Path) -> dict:
-    """Held-out masked-LM loss beside guessing by frequency, per piece and per byte, since a piece of one vocabulary holds more
-    text than one of another; and how ELECTRA's encoder tells replaced pieces, beside always answering as is commoner."""
+    """Held-out masked-LM loss beside guessing by frequency, with the masks that each was trained with and with the same for all,
+    per piece and per byte, since a piece of one vocabulary holds more text than one of another; and how ELECTRA's encoder tells
+    replaced pieces, beside always answering as is commoner."""
     text = data() / "text"
     patterns = f"{text / 'wiki_en' / 'shard-*.txt.xz'},{text / 'books_en' / '*.xz'}"
     documents = sources.documents(patterns, "auto", Report("stop"))
@@ -64,12 +71,16 @@ def _figures(workdir: Path, num_bytes: int) -> dict:
     config = workdirs.read_trained_config(workdir)
     text = inputs.open_store(config, workdir, inputs.open_vocabulary(config, workdir))
     bytes_per_piece = num_bytes / (text.train.num_tokens + text.held_out.num_tokens)
-    metrics = result(workdir)
+    metrics, same_masks = result(workdir), run.evaluate_trained(workdir, ONE_RULE)
     found = {
         "bytes_per_piece": bytes_per_piece,
-        "masked_lm_nats_per_byte": metrics["masked_lm_loss"] / bytes_per_piece,
-        "unigram_nats_per_byte": metrics["unigram_loss"] / bytes_per_piece,
         "nats_below_unigram_per_piece": metrics["unigram_loss"] - metrics["masked_lm_loss"],
+        "same_masks": {
+            "masked_lm_nats_per_piece": same_masks["masked_lm_loss"],
+            "masked_lm_nats_per_byte": same_masks["masked_lm_loss"] / bytes_per_piece,
+            "unigram_nats_per_byte": same_masks["unigram_loss"] / bytes_per_piece,
+            "masked_lm_accuracy": same_masks["masked_lm_accuracy"],
+        },
         **metrics,
     }
     if "replaced_share" in metrics:
@@ -92,7 +103,7 @@ def _plot(scratch: Path, bytes_per_piece: dict[str, float]) -> None:
         axes.plot(
             [record["step"] for record in records], [record["masked_lm_loss"] / size for record in records], "o-", label=label
         )
-    axes.set(xlabel="step", ylabel="held-out masked LM, nats per byte")
+    axes.set(xlabel="step", ylabel="held-out masked LM, nats per byte", title="each with the masks it is trained with")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     measure.RESULTS.mkdir(parents=True, exist_ok=True)
