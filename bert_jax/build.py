@@ -11,7 +11,7 @@ from bert_jax.data.features import Wanted
 from bert_jax.data.masking import MaskRule
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
-from bert_jax.models.features import Feature
+from bert_jax.models.features import Feature, from_batch
 from bert_jax.objectives import (
     answer,
     causal_lm,
@@ -148,7 +148,8 @@ def loader_config(config) -> loader.LoaderConfig:
         mask=MaskRule(**{field.name: data[field.name] for field in fields(MaskRule)}),
         num_loader_threads=data.num_loader_threads,
         features=tuple(
-            Wanted(feature.name, feature.size if feature.kind == "ids" else 0, feature.hidden) for feature in encoder.features
+            Wanted(feature.name, feature.size if feature.kind == "ids" else 0, feature.hidden)
+            for feature in from_batch(encoder.features)
         ),
     )
     if dict(config.objective).get("next_sentence", False) and not rows.in_pairs:

@@ -48,10 +48,10 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     tokenizer, teacher = start.tokenizer, open_teacher(config, start.tokenizer, say=say)
     model = start.config.model.to_dict() | dict(config.model) | {"pooler": task.pooler}
     encoder = build.encoder_config(model, tokenizer.size)
-    if encoder.features:
+    if unknown := [feature.name for feature in encoder.features if not feature.file or feature not in start.encoder.features]:
         raise UserError(
-            "texts of tasks come without features of their tokens",
-            got=", ".join(f"model.features.{feature.name}" for feature in encoder.features),
+            "texts of tasks come without features of their tokens, but for what the model to start from knows of pieces",
+            got=", ".join(f"model.features.{name}" for name in unknown),
             expected="a model without",
         )
     objective = build.named_objective(task.objectives, config.objective, encoder, teacher.facts.get("teacher_model"))

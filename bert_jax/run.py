@@ -9,12 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_jax import inputs
 from bert_jax import workdir as workdirs
-from bert_jax.build import build_layout, build_objective, build_optimizer, loader_config
+from bert_jax.build import build_layout, build_objective, build_optimizer, encoder_config, loader_config
+from bert_jax.checkpoint import content_hash
 from bert_jax.data import loader, store, words
 from bert_jax.errors import UserError
+from bert_jax.interop import piece_tables
 from bert_jax.parallel import hosts
 from bert_jax.tasks import next_item
 from bert_jax.text.tokenizer import Tokenizer
@@ -45,6 +48,8 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     hosts.require_same("the vocabulary or the token store", tokenizer.content_hash + text.content_hash)
     if rows.needs_words:
         words.require_words(text)
+    features = encoder_config(dict(config.model), tokenizer.size).features
+    of_pieces = hosts.in_turn(lambda: piece_tables.read(features, tokenizer))
     teacher = hosts.in_turn(lambda: open_teacher(config, tokenizer, say=say))
     hosts.require_same("the teacher", teacher.facts.get("teacher", ""))
     if config.data.input_format == next_item.FORMAT:  # what cannot be evaluated at the end is said at the start
@@ -63,11 +68,14 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         workdirs.same_vocabulary(saved, tokenizer)
         workdirs.same_store(saved, text.content_hash)
         workdirs.same_teacher(saved, teacher.facts)
+        workdirs.same_features(saved, made_of)
         workdirs.same_position(saved, batches.position(saved["step"])._asdict())
         workdirs.not_beyond(saved, fit_config.num_train_steps)
 
     made_of = {"vocabulary": tokenizer.content_hash, "store": text.content_hash, **teacher.facts}
+    made_of |= {"features": content_hash(of_pieces)} if of_pieces else {}
     hosts.only_first(lambda: workdirs.write_config(config, workdir, made_of | {"source": text.manifest["source"]}))
+    taken = taken_over(config, objective, teacher) | (pretrained[0] if pretrained else {})
     say(
         f"{text.train.num_tokens:,} pieces to train on, {text.held_out.num_tokens:,} held out; {batches.num_rows:,} rows an epoch"
     )
@@ -84,7 +92,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         facts=lambda step: made_of | {"position": batches.position(step)._asdict()},
         accept=accept,
         name_batch=lambda step: f"documents {', '.join(map(str, batches.documents(step)))} of the training text",
-        pretrained=taken_over(config, objective, teacher) | (pretrained[0] if pretrained else {}),
+        pretrained=unflatten_dict(flatten_dict(taken) | flatten_dict(of_pieces)),
         frozen=teacher.params,
         quiet=quiet,
     )

@@ -24,7 +24,8 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
         console.print(f"  --config.train.num_train_steps={2 * result['step']}\n")
     console.print(f"Held out, after {result['step']:,} steps:")
     fills_masks = "masked_lm_loss" in result["metrics"]
-    reads_text = not workdirs.read_config(workdir)["model"].get("features")  # of the text of a person nobody knows them
+    features = workdirs.read_config(workdir)["model"].get("features", {})
+    reads_text = all(feature.get("file") for feature in features.values())  # others nobody knows of the text of a person
     if fills_masks:
         _print_masked_lm(console, result["metrics"])
         if reads_text:

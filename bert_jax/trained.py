@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from bert_jax import jobs
@@ -121,9 +122,15 @@ def initial_params(config, workdir: Path, objective, tokenizer: Tokenizer, say: 
         max_position_embeddings=now.max_position_embeddings,
         position_offset=now.position_offset,
     )
-    found = transfer(grown.params, jax.eval_shape(objective.init, jax.random.key(0)), source=start)
+    wanted = jax.eval_shape(objective.init, jax.random.key(0))
+    found = transfer(_without_given(grown.params), _without_given(wanted), source=start)
     say("; ".join([f"from {start}, step {trained.step:,}: {found.describe()}", *grown.said, *_otherwise(trained.encoder, now)]))
     return [found.params]
+
+
+def _without_given(params: dict) -> dict:
+    """What files say of pieces is read anew: there may be more pieces now, or another file."""
+    return unflatten_dict({path: leaf for path, leaf in flatten_dict(params).items() if path[-1] != "given"})
 
 
 # Of an encoder, what training may do in another way without its outputs becoming others.

@@ -6,6 +6,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from bert_jax.data.files import locked
 from bert_jax.errors import UserError
 
 # What may differ between a run and its continuation: none of it changes what an example is, and but for the learning rate of a
-# longer run none what an update is. Vocabulary, store and teacher may move, since their content is compared by hash.
+# longer run none what an update is. Vocabulary, store, teacher and what is said of pieces may move, since the content is
+# compared by hash.
 MAY_CHANGE = (
     "data.num_loader_threads",
     "data.num_workers",
     "data.store",
+    "model.features.*.file",
     "model.remat",
     "objective.teacher",
     "parallel.fsdp",
@@ -69,7 +72,8 @@ def opened(config, workdir: Path) -> Iterator[None]:
 def _check_config(config, workdir: Path) -> None:
     saved = read_config(workdir)
     changed = configs.difference(saved, config.to_dict()) if saved else []
-    refused = [f"{key}: {before!r} -> {now!r}" for key, before, now in changed if key not in MAY_CHANGE]
+    may_change = lambda key: any(fnmatch(key, pattern) for pattern in MAY_CHANGE)  # noqa: E731
+    refused = [f"{key}: {before!r} -> {now!r}" for key, before, now in changed if not may_change(key)]
     if refused:
         raise UserError(
             f"{workdir} holds a run with another config",
@@ -154,6 +158,17 @@ def same_teacher(facts: dict, now: dict) -> None:
             got=f"parameters {now['teacher'][:12]}",
             expected=f"parameters {facts['teacher'][:12]}",
             fix="give the folder of the original by --config.objective.teacher, or train in a new workdir",
+        )
+
+
+def same_features(facts: dict, now: dict) -> None:
+    """Raises UserError unless the checkpoint with the first facts knows of pieces what the second do, or both know nothing."""
+    if facts.get("features") != now.get("features"):
+        raise UserError(
+            "the files of model.features do not say what the checkpoint was trained with",
+            got=f"content {now['features'][:12]}",
+            expected=f"content {facts['features'][:12]}",
+            fix="put the original files back, or train in a new workdir",
         )
 
 

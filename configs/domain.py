@@ -19,9 +19,14 @@ that scale. Run here: tiny on 8,000 film reviews (IMDB), with the 500 commonest 
 held-out masked-LM loss 4.82 nats a piece, from nothing with the same pieces and steps 6.07, by frequency 6.45.
 Sources of the recipes: Yang et al. 2020 (FinBERT, arXiv 2006.08097), section 4; SciBERT (arXiv 1903.10676) by the commands of its
 released code, allenai/scibert scripts/cheatsheet.txt, and bert_config/s2vocab_uncased.json; Gu et al. 2020 (PubMedBERT, arXiv
-2007.15779), section 2; Lee et al. 2019 (BioBERT, arXiv 1901.08746), section 3. Recipes and figures of the last two are cited from
-memory: check them before printing. What a source does not say is as in BERT: masks, the lengths of pubmedbert, warm-ups and the
-share of length 512 of both finberts. SciBERT trained its second length as a run of its own, with moments of its own.
+2007.15779), section 2; Lee et al. 2019 (BioBERT, arXiv 1901.08746), section 3. The texts of the last two could not be read again;
+what else says it is named here, and the rest is cited from memory, to be checked before printing:
+    biobert     start, vocabulary and steps: README.md of dmis-lab/biobert; batch, length, and that all else is as in BERT:
+                scripts/README.md of sy-wada/blue_benchmark_with_transformers, from the paper. From memory: hardware, figures
+    pubmedbert  vocabulary and positions: config.json of models made from the released one. From memory: batch, steps, rate,
+                warm-up, hardware, figures; for its BLURB README.md of michiyasunaga/LinkBERT has 81.10. Assumed: length 512
+What a source does not say is as in BERT: masks, warm-ups and the share of length 512 of both finberts. SciBERT trained its second
+length as a run of its own, with moments of its own.
 """
 
 import runpy

@@ -7,6 +7,14 @@ tiny, the quickstart with this feature, on two cores within minutes.
 Hardware: as configs/bert.py.
 Expected: no published figure; the labels are those of "Softword" (Zhao and Kit 2008; Ma et al. 2020, arXiv 1908.05969, section
 3.1), where taggers for Chinese read them. A masked piece keeps its label: the mask tells how long its word is.
+
+What follows from the piece, as its pinyin, its glyph or a vector of knowledge, comes from a file; a config of one's own sets
+
+    config.model.features = ConfigDict({"pinyin": {"kind": "ids", "size": 1500, "file": "pinyin.tsv"}})
+    config.model.features = ConfigDict({"known": {"kind": "vector", "size": 100, "file": "known.txt"}})
+
+with lines of a piece, a tab and a number below size, or of a piece and its vector as word2vec and GloVe write it. All these
+features may stand in one section, beside word_place. The parameters keep what the files say (bert_jax/models/features.py).
 """
 
 import runpy

@@ -51,7 +51,7 @@ def check_wanted(wanted: tuple[Wanted, ...]) -> None:
                 "a feature of the model does not follow from text",
                 got=f"model.features.{name}",
                 expected=" or ".join(FROM_TEXT),
-                fix="give it to the encoder from Python (bert_jax/models/features.py)",
+                fix="name its file if it follows from the piece, or give it from Python (bert_jax/models/features.py)",
             )
 
 

@@ -23,7 +23,7 @@ from bert_jax.data.plans import MODES, Plan, PlanConfig, build_plan
 from bert_jax.data.rows import packing_arrays, read_rows
 from bert_jax.data.store import Split
 from bert_jax.data.stretches import FIRST_TOKEN, document_of, ranges
-from bert_jax.data.words import begins_word
+from bert_jax.data.words import begins_word, of_same_word
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -311,11 +311,13 @@ def _batch(
         word_begins = np.zeros_like(laid_out.is_text)
         word_begins[laid_out.is_text] = begins_word(split, laid_out.places)
     row, slot = np.nonzero(laid_out.used)
-    candidates = laid_out.is_text.copy()
-    candidates[row, laid_out.begins[row, slot]] = False  # a piece that has nothing before it, where [CLS] stands last
+    first = np.zeros_like(laid_out.is_text)
+    first[row, laid_out.begins[row, slot]] = True  # a piece that has nothing before it, where [CLS] stands last
+    if config.mask.mask_unit != "token":
+        first = of_same_word(first, laid_out.is_text, word_begins)
     masked = mask_rows(
         laid_out.input_ids,
-        candidates,
+        laid_out.is_text & ~first,
         word_begins,
         laid_out.input_mask.sum(axis=1),
         rows,

@@ -13,6 +13,14 @@ def begins_word(split: Split, places: np.ndarray) -> np.ndarray:
     return split.side("word_starts", places) > 0
 
 
+def of_same_word(marked: np.ndarray, is_text: np.ndarray, begins_word: np.ndarray) -> np.ndarray:
+    """bool[B, L]: pieces of text whose word begins with one that is marked, bool[B, L]."""
+    starts = begins_word | ~is_text
+    starts[:, 1:] |= ~is_text[:, :-1]
+    start = np.maximum.accumulate(np.where(starts, np.arange(is_text.shape[1]), 0), axis=1)
+    return is_text & np.take_along_axis(marked, start, axis=1)
+
+
 def require_words(store: Store) -> None:
     """Raises UserError where the store cannot tell words: Chinese text without a segmenter."""
     if store.manifest["segmenter"]:

@@ -30,6 +30,7 @@ class WordVectors(NamedTuple):
 
     words: list[str]
     vectors_VD: np.ndarray  # float32
+    first_line: int = 1  # that of the first word; each has a line
 
 
 def read(path: Path) -> WordVectors:
@@ -55,7 +56,7 @@ def read(path: Path) -> WordVectors:
     if not line_of or promised not in (None, (len(line_of), width)):
         expected = "{:,} of width {}, as its first line says".format(*promised) if promised else "a word and its numbers a line"
         raise UserError(f"{path} does not hold its vectors", got=f"{len(line_of):,} of width {width}", expected=expected)
-    found = WordVectors(list(line_of), np.frombuffer(values, np.float32).reshape(-1, width))
+    found = WordVectors(list(line_of), np.frombuffer(values, np.float32).reshape(-1, width), min(line_of.values()))
     endless = np.flatnonzero(~np.isfinite(found.vectors_VD).all(axis=1))
     if len(endless):
         word = found.words[endless[0]]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from bert_jax.errors import UserError
 from bert_jax.models import pre_norm
 from bert_jax.models.attention import SelfAttention, visible
-from bert_jax.models.features import NO_FEATURES, Feature, FeatureSum, check_features, check_given
+from bert_jax.models.features import NO_FEATURES, Feature, FeatureSum, check_features, check_given, from_batch
 from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding, LayerNorm
 from bert_jax.models.lstm import BiLSTM
 from bert_jax.models.pooling import mean
@@ -175,7 +175,7 @@ class Embeddings(nn.Module):
             else:
                 sum_BLD += position(position_ids_BL + cfg.position_offset)
         if cfg.features:
-            sum_BLD += FeatureSum(cfg, name="features")(given)
+            sum_BLD += FeatureSum(cfg, name="features")(input_ids_BL, given)
         if cfg.type_vocab_size:
             segment = Embedding(cfg, cfg.type_vocab_size, name="segment")
             sum_BLD += segment(jnp.minimum(segment_ids_BL, cfg.type_vocab_size - 1))
@@ -258,7 +258,7 @@ class Encoder(nn.Module):
         train: bool,
     ) -> EncoderOutput:
         """Arguments are int32 arrays of bert_jax/batch.py, the last three for packed rows; needs a "dropout" rng when train is
-        true. features: name of each of config.features -> its array."""
+        true. features: name of each of config.features that does not follow from the piece -> its array."""
         cfg = self.config
         if input_ids_BL.shape[1] > cfg.longest_row:
             raise UserError(
@@ -266,7 +266,7 @@ class Encoder(nn.Module):
                 got=f"{input_ids_BL.shape[1]} tokens for {cfg.longest_row} positions",
                 expected="data.max_seq_length <= model.max_position_embeddings - model.position_offset",
             )
-        check_given(cfg.features, features)
+        check_given(from_batch(cfg.features), features)
         x_BLD, word_table_VD = Embeddings(cfg, name="embeddings")(
             input_ids_BL, segment_ids_BL, position_ids_BL, features, train=train
         )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.models.encoder import Encoder, EncoderConfig, EncoderOutput
+from bert_jax.models.features import from_batch
 from bert_jax.models.heads import MaskedLMHead
 
 
@@ -13,7 +14,7 @@ def init_encoder(encoder: Encoder, rng) -> tuple[dict, EncoderOutput]:
     """(params, what they make of two pieces): the shapes of the second draw the heads."""
     ids_BL = jnp.zeros((1, 2), jnp.int32)
     of_kind = {"ids": lambda size: ids_BL, "vector": lambda size: jnp.zeros((1, 2, size), jnp.float32)}
-    features = {feature.name: of_kind[feature.kind](feature.size) for feature in encoder.config.features}
+    features = {feature.name: of_kind[feature.kind](feature.size) for feature in from_batch(encoder.config.features)}
     out, variables = encoder.init_with_output(rng, ids_BL, ids_BL, ids_BL, features=features, train=False)
     return variables["params"], out
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-NO_DECAY = ("bias", "scale")  # biases, and the scales of LayerNorm
+NO_DECAY = ("bias", "scale", "given")  # biases, the scales of LayerNorm, and what is not learned at all
 STACK = "layers"  # everything under this name has the layer as its first axis
 FIRST = "first_layer"  # a layer below the stack, where an encoder keeps one apart
 

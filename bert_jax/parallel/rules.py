@@ -24,7 +24,7 @@ RULES = (
     (r"recurrent_kernel", (None, None)),  # used at every step of a loop over the row
     (r"kernel", ("fsdp", None)),
     (r"masked_lm/bias", ("tensor",)),
-    (r"bias|scale", (None,)),
+    (r"bias|scale|given", (None,)),
 )
 
 

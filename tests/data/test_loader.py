@@ -10,7 +10,7 @@ from bert_jax.data.loader import Loader, LoaderConfig, Phase, evaluation_batches
 from bert_jax.data.masking import MaskRule
 from bert_jax.data.plans import MODES
 from bert_jax.errors import UserError
-from tests.data.small import TWELVE, make_store
+from tests.data.small import TWELVE, make_store, split_of
 
 PHASE = Phase(first_step=0, max_seq_length=16, max_predictions_per_seq=3, batch_size=8)
 CONFIG = LoaderConfig((PHASE,), short_seq_prob=0.1, dupe_factor=2, seed=0)
@@ -304,6 +304,20 @@ def test_where_cls_stands_last_all_of_the_text_but_its_first_piece_can_be_predic
     begins[:, 0] = True
     assert np.array_equal(predicted, ~np.isin(ids, [TWELVE.pad_id, TWELVE.cls_id, TWELVE.sep_id]) & ~begins)
     assert np.array_equal(ids[predicted], batch["masked_lm_ids"][row, slot])  # nothing is hidden
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("whole_word", [2, 3]), ("span", [2, 3]), ("token", [1, 2, 3])])
+def test_where_cls_stands_last_the_first_word_is_left_whole(tmp_path, unit, expected):
+    """Rows f ##g a b [SEP] [CLS]: the rest of a word would else be hidden beside its beginning."""
+    split = split_of([[5], [4]])  # the second document begins with f
+    mask = MaskRule(unit, 1.0, 1.0, 0.0)
+    config = replace(CONFIG, phases=(PHASE._replace(max_seq_length=8),), rows="segments", short_seq_prob=0.0, mask=mask)
+    batch = Loader(split, replace(TWELVE, cls_last=True), config, tmp_path).batch(0)
+    rows = [row for row, ids in enumerate(batch["input_ids"]) if ids[4] == TWELVE.sep_id]
+    assert rows
+    for row in rows:
+        used = batch["masked_lm_weights"][row] > 0
+        assert batch["masked_lm_positions"][row][used].tolist() == expected
 
 
 def by_row(loader: Loader, epoch: int) -> dict[int, bytes]:

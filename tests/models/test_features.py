@@ -12,7 +12,7 @@ from bert_jax.build import encoder_config
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.models.encoder import Embeddings, Encoder, EncoderConfig
-from bert_jax.models.features import LAYOUT, Feature, layout
+from bert_jax.models.features import LAYOUT, Feature, OfPiece, layout
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 SIZES |= {"max_position_embeddings": 8, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -38,6 +38,37 @@ def test_the_sum_is_that_of_all_tables_and_products():
     centred = total - total.mean(-1, keepdims=True)
     expected = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-5) * params["norm"]["scale"] + params["norm"]["bias"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+#           [CLS] 7 [MASK] 9 8 [PAD], where 9 is a random piece in the place of another
+SHOWN = np.array([[2, 7, 4, 9, 8, 0]], np.int32)
+NUMBERS = np.array([0, 0, 0, 0, 0, 0, 0, 3, 1, 5], np.float32)
+
+
+def test_of_a_mask_nothing_is_known_and_of_a_random_piece_what_belongs_to_it():
+    known = OfPiece(Feature("pinyin", "ids", 6, file="f"), 10).apply({"params": {"given": NUMBERS}}, SHOWN)
+    assert known.tolist() == [[0, 3, 0, 5, 1, 0]] and known.dtype == np.int32
+    vectors = np.stack([NUMBERS, -NUMBERS], axis=1)
+    known = OfPiece(Feature("glyph", "vector", 2, file="f"), 10).apply({"params": {"given": vectors}}, SHOWN)
+    assert known[0, :, 1].tolist() == [0, -3, 0, -5, -1, 0] and known.dtype == np.float32
+
+
+def test_what_follows_from_the_piece_is_summed_like_what_is_given():
+    """One encoder looks up what the other is handed; both have the same table and product."""
+    sizes = {**SIZES, "num_hidden_layers": 1}
+    looks_up = (Feature("pinyin", "ids", 6, file="f"), Feature("glyph", "vector", 2, file="f"), Feature("left", "ids", 7))
+    handed = (Feature("pinyin", "ids", 6), Feature("glyph", "vector", 2), Feature("left", "ids", 7))
+    vectors, left = np.stack([NUMBERS, -NUMBERS], axis=1), SHOWN % 7
+    own, other = (Encoder(EncoderConfig(10, features=features, **sizes)) for features in (looks_up, handed))
+    params = own.init(jax.random.key(0), SHOWN, SHOWN, SHOWN, features={"left": left}, train=False)["params"]
+    features = params["embeddings"]["features"]
+    features |= {"pinyin_of_piece": {"given": NUMBERS}, "glyph_of_piece": {"given": vectors}}
+    ones = np.ones_like(SHOWN)
+    found = own.apply({"params": params}, SHOWN, 0 * ones, ones, features={"left": left}, train=False).hidden_BLD
+    del features["pinyin_of_piece"], features["glyph_of_piece"]
+    given = {"pinyin": NUMBERS.astype(np.int32)[SHOWN], "glyph": vectors[SHOWN], "left": left}
+    expected = other.apply({"params": params}, SHOWN, 0 * ones, ones, features=given, train=False).hidden_BLD
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_an_encoder_with_boxes_is_layoutlm():
@@ -99,6 +130,7 @@ def test_features_of_a_config_are_the_same_after_json_and_can_be_hashed():
         ((Feature("a", "id", 5),), r"(?s)model\.features\.a\.kind is unknown.*ids or vector"),
         ((Feature("a", "ids", 0),), r"model\.features\.a\.size is out of range"),
         ((Feature("a", "ids", 5, "t"), Feature("b", "ids", 6, "t")), r"model\.features\.b is unlike others of its table"),
+        ((Feature("a", "ids", 5, hidden=True, file="f"),), r"(?s)model\.features\.a\.hidden is not for what follows.*file=f"),
     ],
 )
 def test_features_that_cannot_be_are_refused(features, message):

@@ -10,7 +10,7 @@ import pytest
 from bert_jax.batch import Context
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderConfig
-from bert_jax.models.features import Feature
+from bert_jax.models.features import Feature, OfPiece
 from bert_jax.models.heads import MaskedLMHead, PieceHead
 from bert_jax.objectives.apply import encode
 from bert_jax.objectives.electra import TASKS, at_masks, electra, generator_config, sample
@@ -113,6 +113,23 @@ def test_features_are_the_generators_too_unless_they_would_show_the_masks():
     assert set(jax.eval_shape(lambda p: learned.sums(p, data, Context(row_rng=KEY)), params)) == set(learned.terms)
     with pytest.raises(UserError, match=r"(?s)would show where the masks were.*model\.features\.word_place\.hidden=True"):
         with_feature(True)
+
+
+def test_the_encoder_is_told_of_the_pieces_that_the_generator_put_in(monkeypatch):
+    """So that what follows from the piece does not show it where the masks were."""
+    learned = electra(
+        replace(CONFIG, features=(Feature("pinyin", "ids", 5, file="f"),)),
+        generator_size=0.5,
+        encoder_weight=1.0,
+        learns="replaced",
+    )
+    params, data, seen = jax.jit(learned.init)(KEY), batch(), []
+    assert set(params["generator"]["encoder"]["embeddings"]) == {"projection"}
+    look_up = OfPiece.__call__
+    monkeypatch.setattr(OfPiece, "__call__", lambda self, ids_BL: (seen.append(ids_BL), look_up(self, ids_BL))[1])
+    masked, filled = jax.jit(lambda params: (learned.sums(params, data, Context(row_rng=KEY)), seen)[1])(params)
+    np.testing.assert_array_equal(masked, data["input_ids"])
+    assert (filled != masked).any()
 
 
 @pytest.mark.parametrize("learns", TASKS)

@@ -4,11 +4,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.models.features import Feature
 from bert_jax.objectives.pretrain import bert
 from bert_jax.parallel.layout import make_layout
+from bert_jax.parallel.rules import shardings
 from bert_jax.parallel.step import init_state, window_means
 from tests.parallel.test_layouts import LENGTH, ROWS, VOCAB, difference, uneven_batch
 
@@ -19,6 +21,14 @@ FEATURES = (Feature("word_place", "ids", 5), Feature("profile", "vector", 3))
 
 def objective():
     return bert(EncoderConfig(VOCAB, features=FEATURES, **SIZES))
+
+
+def test_tables_of_what_follows_from_pieces_are_whole_on_each_device():
+    features = (Feature("pinyin", "ids", 5, file="f"), Feature("glyph", "vector", 4, file="f"))
+    params = jax.eval_shape(bert(EncoderConfig(VOCAB, features=features, **SIZES)).init, jax.random.key(0))
+    found = shardings(params, jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3))
+    found = found["encoder"]["embeddings"]["features"]
+    assert [found[name]["given"].spec for name in ("pinyin_of_piece", "glyph_of_piece")] == [PartitionSpec()] * 2
 
 
 def batch() -> dict:
