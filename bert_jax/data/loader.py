@@ -313,7 +313,7 @@ def _batch(
     row, slot = np.nonzero(laid_out.used)
     first = np.zeros_like(laid_out.is_text)
     first[row, laid_out.begins[row, slot]] = True  # a piece that has nothing before it, where [CLS] stands last
-    if config.mask.mask_unit != "token":
+    if config.mask.mask_unit != "token" and (first & laid_out.is_text).any():
         first = of_same_word(first, laid_out.is_text, word_begins)
     masked = mask_rows(
         laid_out.input_ids,
