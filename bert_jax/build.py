@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import jax
 
+from bert_jax import config as configs
 from bert_jax.data import loader
 from bert_jax.data.features import Wanted
 from bert_jax.data.masking import MaskRule
@@ -50,8 +51,21 @@ def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
     by_machine = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     dtype = by_machine if options["dtype"] == "auto" else options["dtype"]
     sections = dict(options.get("features", {}))
-    features = tuple(Feature(name, **dict(sections[name])) for name in sorted(sections))
+    configs.require_known("model", options, _names(EncoderConfig))
+    features = tuple(_feature(name, dict(sections[name])) for name in sorted(sections))
     return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype, "features": features})
+
+
+def _feature(name: str, settings: dict) -> Feature:
+    section = f"model.features.{name}"
+    configs.require_known(section, settings, [key for key in _names(Feature) if key != "name"])
+    if lacking := [key for key in ("kind", "size") if key not in settings]:
+        raise UserError(f"{section} lacks {lacking[0]}", got=", ".join(settings), expected="kind and size")
+    return Feature(name, **settings)
+
+
+def _names(settings: type) -> list[str]:
+    return [field.name for field in fields(settings)]
 
 
 def build_objective(config, vocab_size: int, teacher_model: dict | None = None):

@@ -173,6 +173,28 @@ def test_a_value_out_of_range(fails, corpus):
     assert "train.num_train_steps is too small" in fails("train", *tiny.arguments(corpus, train__num_train_steps=0))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "config.model.num_layer = 3",
+            "nothing reads the key model.num_layer\n  expected: perhaps model.num_lstm_layers or model.num_hidden_layers",
+        ),
+        (
+            "config.model.features = {'a': {'kind': 'ids', 'siz': 3}}",
+            "the key model.features.a.siz\n  expected: perhaps model.features.a.size",
+        ),
+        ("config.model.features = {'a': {'kind': 'ids'}}", "model.features.a lacks size"),
+    ],
+)
+def test_an_unknown_key_in_a_file_of_ones_own_names_the_nearest(line, message, corpus, tmp_path, capsys):
+    quickstart = tiny.ROOT / "configs" / "quickstart.py"
+    lines = ["import runpy", "def get_config(arg=None):", f"    config = runpy.run_path({str(quickstart)!r})['get_config']()"]
+    (tmp_path / "own.py").write_text("\n".join([*lines, f"    {line}", "    return config"]))
+    assert main(["train", f"--config={tmp_path}/own.py", f"--workdir={tmp_path}/W", *tiny.arguments(corpus)]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_workdir_that_cannot_be_made(fails, tmp_path, corpus):
     (tmp_path / "file").write_text("in the way")
     assert "cannot make the folder" in fails("train", *tiny.arguments(corpus), workdir=tmp_path / "file" / "W")
