@@ -48,15 +48,16 @@ def linear_twice(
     learning_rate: float,
     num_warmup_steps: int,
     num_train_steps: int,
-    second_begins: int,
+    second_begins: float,
     second_learning_rate: float,
     second_num_warmup_steps: int,
 ) -> Callable:
-    """`linear` to step second_begins, then once more with a warm-up and a peak of its own to the end (LAMB's mixed batches, You
-    et al. 2020, arXiv 1904.00962, section 4.1)."""
-    first = linear(learning_rate, num_warmup_steps, second_begins)
-    second = linear(second_learning_rate, second_num_warmup_steps, num_train_steps - second_begins)
-    return lambda step: jnp.where(step < second_begins, first(step), second(step - second_begins))
+    """`linear` for the share second_begins of the steps, then once more with a warm-up and a peak of its own to the end (LAMB's
+    mixed batches, You et al. 2020, arXiv 1904.00962, section 4.1)."""
+    begins = round(second_begins * num_train_steps)  # as a phase of data.later_phases, with which it is to begin
+    first = linear(learning_rate, num_warmup_steps, begins)
+    second = linear(second_learning_rate, second_num_warmup_steps, num_train_steps - begins)
+    return lambda step: jnp.where(step < begins, first(step), second(step - begins))
 
 
 def polynomial(
