@@ -1,7 +1,7 @@
 """A trained directory, opened; and what a new run takes over from others: a start, a teacher."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,6 +135,7 @@ OF_TRAINING = (
 
 def _otherwise(then: EncoderConfig, now: EncoderConfig) -> list[str]:
     """What this encoder computes in another way than that with the same parameters, for people."""
+    then, now = (replace(encoder, embedding_size=encoder.table_width) for encoder in (then, now))  # 0 is as good as hidden_size
     changed = [
         f"{name} {getattr(then, name)} -> {getattr(now, name)}"
         for name in asdict(now)
