@@ -29,6 +29,7 @@ from bert_jax.objectives import (
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel.layout import Layout, make_layout
+from bert_jax.ranges import NONE_TO_ALL, require
 
 OBJECTIVES = {  # objective.name -> encoder and the other settings of the section as its arguments
     "bert": pretrain.bert,
@@ -117,6 +118,7 @@ def build_task_optimizer(config, steps: int):
     """The same for fine-tuning, whose warm-up is a share of its steps and whose rate falls as BERT's."""
     options = dict(config.optim)
     rate, warmup = options.pop("learning_rate"), options.pop("warmup_proportion")
+    require("optim", {"warmup_proportion": warmup}, {"warmup_proportion": NONE_TO_ALL})
     schedule = make_schedule("bert", rate, int(warmup * steps), steps)
     return make_optimizer(schedule, **options), schedule
 
@@ -186,12 +188,13 @@ def _phases(config) -> tuple[loader.Phase, ...]:
     for later in data.later_phases:
         try:
             begins, length, predictions, batch_size = later
-        except (TypeError, ValueError):
+            first_step = round(begins * config.train.num_train_steps)
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 "data.later_phases is not a sequence of phases",
                 got=later,
                 expected="four numbers each: share of the steps before it, length, predictions, rows of a batch",
                 fix="give for instance --config.data.later_phases='((0.9, 512, 77, 256),)'",
             ) from None
-        phases.append(loader.Phase(round(begins * config.train.num_train_steps), length, predictions, batch_size))
+        phases.append(loader.Phase(first_step, length, predictions, batch_size))
     return tuple(phases)
