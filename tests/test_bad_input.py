@@ -174,6 +174,34 @@ def test_a_value_out_of_range(fails, corpus):
 
 
 @pytest.mark.parametrize(
+    ("config", "key", "value", "message"),
+    [
+        ("quickstart.py", "optim__name", "adma", "optim.name is unknown"),
+        ("quickstart.py", "optim__learning_rate", -1.0, "optim.learning_rate is out of range"),
+        ("quickstart.py", "model__hidden_dropout_prob", 1.0, "model.hidden_dropout_prob is out of range"),
+        ("electra.py:tiny", "objective__generator_size", 1.5, "objective.generator_size is out of range"),
+        ("spanbert.py:tiny", "objective__max_span_pieces", 0, "objective.max_span_pieces is out of range"),
+        ("distill.py:tiny", "objective__weights__hidden", -1.0, "objective.weights do not say"),
+        ("distill.py:tiny", "objective__teacher", "", "objective.teacher is empty"),
+    ],
+)
+def test_a_wrong_setting_is_said_before_the_text_is_read(config, key, value, message, fails, corpus, tmp_path):
+    settings = {key: value}
+    if config.startswith("distill") and key != "objective__teacher":
+        settings |= {"objective__teacher": tmp_path / "T", "objective__teacher_layers": "()"}
+        workdirs.make_folder(tmp_path / "T")
+        workdirs.write(tmp_path / "T" / "config.json", tiny.config(corpus).to_dict())
+    assert message in fails("train", *tiny.arguments(corpus, **settings), config=config)
+    assert not list((tmp_path / "W").glob("*vocab*"))
+
+
+@pytest.mark.parametrize("verb", ["vocab", "prepare", "show"])
+def test_a_wrong_model_is_said_before_the_text_is_read(verb, fails, corpus, tmp_path):
+    assert "model.hidden_size does not divide" in fails(verb, *tiny.arguments(corpus, model__hidden_size=17))
+    assert not (tmp_path / "W").exists()
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         (
