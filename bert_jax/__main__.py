@@ -14,9 +14,10 @@ from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 
 
 def vocab(args, config) -> int:
-    from bert_jax import inputs
+    from bert_jax import build, inputs
     from bert_jax.text import kinds
 
+    build.loader_config(config)  # a wrong setting is said before hours go into the text
     path = inputs.make_vocabulary(config, args.workdir)
     print(f"vocabulary: {path}")
     if report := kinds.read_report(path):
@@ -25,8 +26,9 @@ def vocab(args, config) -> int:
 
 
 def prepare(args, config) -> int:
-    from bert_jax import inputs
+    from bert_jax import build, inputs
 
+    build.loader_config(config)
     print(f"token store: {inputs.prepare_store(config, args.workdir)}")
     return EXIT_DONE
 

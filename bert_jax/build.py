@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import jax
 
+from bert_jax import config as configs
 from bert_jax.data import loader
 from bert_jax.data.features import Wanted
 from bert_jax.data.masking import MaskRule
@@ -29,6 +30,7 @@ from bert_jax.objectives.objective import weighted
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.optim.schedules import make_schedule
 from bert_jax.parallel.layout import Layout, make_layout
+from bert_jax.ranges import NONE_TO_ALL, require
 
 OBJECTIVES = {  # objective.name -> encoder and the other settings of the section as its arguments
     "bert": pretrain.bert,
@@ -51,8 +53,21 @@ def encoder_config(options: dict, vocab_size: int) -> EncoderConfig:
     by_machine = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     dtype = by_machine if options["dtype"] == "auto" else options["dtype"]
     sections = dict(options.get("features", {}))
-    features = tuple(Feature(name, **dict(sections[name])) for name in sorted(sections))
+    configs.require_known("model", options, _names(EncoderConfig))
+    features = tuple(_feature(name, dict(sections[name])) for name in sorted(sections))
     return EncoderConfig(**{**options, "vocab_size": vocab_size, "dtype": dtype, "features": features})
+
+
+def _feature(name: str, settings: dict) -> Feature:
+    section = f"model.features.{name}"
+    configs.require_known(section, settings, [key for key in _names(Feature) if key != "name"])
+    if lacking := [key for key in ("kind", "size") if key not in settings]:
+        raise UserError(f"{section} lacks {lacking[0]}", got=", ".join(settings), expected="kind and size")
+    return Feature(name, **settings)
+
+
+def _names(settings: type) -> list[str]:
+    return [field.name for field in fields(settings)]
 
 
 def build_objective(config, vocab_size: int, teacher_model: dict | None = None):
@@ -104,6 +119,7 @@ def build_task_optimizer(config, steps: int):
     """The same for fine-tuning, whose warm-up is a share of its steps and whose rate falls as BERT's."""
     options = dict(config.optim)
     rate, warmup = options.pop("learning_rate"), options.pop("warmup_proportion")
+    require("optim", {"warmup_proportion": warmup}, {"warmup_proportion": NONE_TO_ALL})
     schedule = make_schedule("bert", rate, int(warmup * steps), steps)
     return make_optimizer(schedule, **options), schedule
 
@@ -174,12 +190,13 @@ def _phases(config) -> tuple[loader.Phase, ...]:
     for later in data.later_phases:
         try:
             begins, length, predictions, batch_size = later
-        except (TypeError, ValueError):
+            first_step = round(begins * config.train.num_train_steps)
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 "data.later_phases is not a sequence of phases",
                 got=later,
                 expected="four numbers each: share of the steps before it, length, predictions, rows of a batch",
                 fix="give for instance --config.data.later_phases='((0.9, 512, 77, 256),)'",
             ) from None
-        phases.append(loader.Phase(round(begins * config.train.num_train_steps), length, predictions, batch_size))
+        phases.append(loader.Phase(first_step, length, predictions, batch_size))
     return tuple(phases)

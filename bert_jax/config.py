@@ -5,7 +5,7 @@ import difflib
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bert_jax.errors import UserError
@@ -44,12 +44,24 @@ def _apply(config, override: str) -> None:
         raise UserError("an override has no value", got=override, expected="--config.section.key=value")
     leaves = dict(flatten(config.to_dict()))
     if key not in leaves:
-        near = difflib.get_close_matches(key, leaves, n=3, cutoff=0.5) or _same_last_word(key, leaves) or sorted(leaves)
-        raise UserError(f"the config has no key {key!r}", got=override, expected=f"perhaps {' or '.join(near[:3])}")
+        raise UserError(f"the config has no key {key!r}", got=override, expected=_nearest(key, leaves))
     *sections, leaf = key.split(".")
     for section in sections:
         config = config[section]
     config[leaf] = _convert(key, text, leaves[key])
+
+
+def require_known(section: str, keys: Iterable[str], known: Iterable[str]) -> None:
+    """Raises UserError for a key of a section that nothing reads; a config file may have one, of which no override knows."""
+    known = {f"{section}.{key}" for key in known}
+    for key in keys:
+        if f"{section}.{key}" not in known:
+            raise UserError(f"nothing reads the key {section}.{key}", expected=_nearest(f"{section}.{key}", known))
+
+
+def _nearest(key: str, known) -> str:
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or _same_last_word(key, known) or sorted(known)
+    return f"perhaps {' or '.join(near[:3])}"
 
 
 def _same_last_word(key: str, leaves) -> list[str]:

@@ -202,5 +202,6 @@ def open_store(config, workdir: Path, tokenizer) -> store.Store:
 
 def open_batches(config, workdir: Path) -> tuple[loader.Loader, Tokenizer]:
     """The training batches and the tokenizer, with vocabulary and store made where they are missing."""
+    rows = loader_config(config)
     tokenizer, text = open_data(config, workdir)
-    return loader.Loader(text.train, tokenizer, loader_config(config), Path(workdir) / "plans"), tokenizer
+    return loader.Loader(text.train, tokenizer, rows, Path(workdir) / "plans"), tokenizer

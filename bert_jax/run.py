@@ -25,7 +25,7 @@ from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
 from bert_jax.train.watch import read_metrics
-from bert_jax.trained import initial_params, open_teacher, open_trained, taken_over, teacher_params
+from bert_jax.trained import check_objective, initial_params, open_teacher, open_trained, taken_over, teacher_params
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -44,6 +44,8 @@ def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], No
 def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bool:
     rows, plans = loader_config(config), workdir / "plans"
     fit_config = FitConfig(**{field.name: config.train[field.name] for field in fields(FitConfig)})
+    check_objective(config)
+    optimizer, schedule = build_optimizer(config)
     tokenizer, text = hosts.in_turn(lambda: inputs.open_data(config, workdir, say=say))
     hosts.require_same("the vocabulary or the token store", tokenizer.content_hash + text.content_hash)
     if rows.needs_words:
@@ -55,7 +57,6 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     if config.data.input_format == next_item.FORMAT:  # what cannot be evaluated at the end is said at the start
         next(next_item.read_histories(config.data.input_file, config.data.on_bad_input), None)
     objective = build_objective(config, tokenizer.size, teacher.facts.get("teacher_model"))
-    optimizer, schedule = build_optimizer(config)
     layout = build_layout(config, objective, optimizer, rows)
     batches = loader.Loader(text.train, tokenizer, rows, plans)
     pretrained: list[dict] = []

@@ -1,7 +1,7 @@
 """A trained directory, opened; and what a new run takes over from others: a start, a teacher."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,6 +142,7 @@ OF_TRAINING = (
 
 def _otherwise(then: EncoderConfig, now: EncoderConfig) -> list[str]:
     """What this encoder computes in another way than that with the same parameters, for people."""
+    then, now = (replace(encoder, embedding_size=encoder.table_width) for encoder in (then, now))  # 0 is as good as hidden_size
     changed = [
         f"{name} {getattr(then, name)} -> {getattr(now, name)}"
         for name in asdict(now)
@@ -174,21 +175,10 @@ class Teacher(NamedTuple):
 def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = print) -> Teacher:
     """Raises UserError where config.objective.teacher is not the workdir of a trained model with this vocabulary, or the student
     is to start both as its layers and from init_checkpoint."""
-    if "teacher" not in config.objective.keys():
+    folder = _teacher_folder(config)
+    if folder is None:
         return Teacher(None, {})
-    folder = config.objective.teacher
-    if config.init_checkpoint and "teacher_layers" in config.objective.keys() and config.objective.teacher_layers:
-        raise UserError(
-            "the student cannot start from two models",
-            got=f"init_checkpoint={config.init_checkpoint}, objective.teacher_layers={tuple(config.objective.teacher_layers)}",
-            expected="one of them",
-            fix="leave init_checkpoint empty, or set --config.objective.teacher_layers='()'",
-        )
-    if not folder:
-        raise UserError(
-            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a trained model"
-        )
-    trained = open_trained(Path(folder), say=say)
+    trained = open_trained(folder, say=say)
     if trained.tokenizer.content_hash != tokenizer.content_hash:
         raise UserError(
             "the teacher has another vocabulary",
@@ -202,6 +192,24 @@ def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = p
         head = distill.class_head(len(jobs.named(config.task).labels))
     params = distill.looked_at(trained.params, config.objective.weights, head)
     return Teacher(params, {"teacher": content_hash(params), "teacher_model": trained.config.model.to_dict()})
+
+
+def _teacher_folder(config) -> Path | None:
+    if "teacher" not in config.objective.keys():
+        return None
+    folder = config.objective.teacher
+    if config.init_checkpoint and "teacher_layers" in config.objective.keys() and config.objective.teacher_layers:
+        raise UserError(
+            "the student cannot start from two models",
+            got=f"init_checkpoint={config.init_checkpoint}, objective.teacher_layers={tuple(config.objective.teacher_layers)}",
+            expected="one of them",
+            fix="leave init_checkpoint empty, or set --config.objective.teacher_layers='()'",
+        )
+    if not folder:
+        raise UserError(
+            "objective.teacher is empty", expected="--config.objective.teacher=FOLDER, the workdir of a trained model"
+        )
+    return Path(folder)
 
 
 def _require_same_task(task: str, trained: Trained) -> None:
@@ -220,6 +228,17 @@ def teacher_params(trained: Trained) -> dict | None:
     teacher = open_teacher(trained.config, trained.tokenizer)
     workdirs.same_teacher(trained.facts, teacher.facts)
     return teacher.params
+
+
+def check_objective(config) -> None:
+    """Raises UserError for an objective that no vocabulary would make right, before hours go into making one.
+
+    What depends on a teacher is left for later where only a checkpoint, of a fine-tuned one, says how large it is.
+    """
+    folder = _teacher_folder(config)
+    model = None if folder is None else workdirs.read_trained_config(folder).to_dict().get("model")
+    if folder is None or model:
+        build_objective(config, 1, model)
 
 
 def taken_over(config, objective, teacher: Teacher) -> dict:

@@ -70,9 +70,10 @@ def pubmedbert():
 def scibert():
     steps = (500_000, 800_000)
     config = base((31_090, True), length=128, rows=256, steps=sum(steps), rate=1e-4, warmup=1000)
-    config.data.later_phases = ((steps[0] / sum(steps), 512, 75, 64),)
+    first = steps[0] / sum(steps)
+    config.data.later_phases = ((first, 512, 75, 64),)
     config.optim.schedule = "linear_twice"
-    config.optim.second_begins = steps[0]  # step of the second phase
+    config.optim.second_begins = first  # share of the steps before it, as of the second phase
     config.optim.second_learning_rate = 1e-5
     config.optim.second_num_warmup_steps = 100
     return config

@@ -50,7 +50,8 @@ def get_config(arg=None):
 
 def in_76_minutes(config):
     steps = sum(PHASE_STEPS)
-    config.data.later_phases = ((PHASE_STEPS[0] / steps, 512, 77, PHASE_ROWS[1]),)
+    first = PHASE_STEPS[0] / steps
+    config.data.later_phases = ((first, 512, 77, PHASE_ROWS[1]),)
     config.train.train_batch_size = PHASE_ROWS[0]
     config.train.num_train_steps = steps
     config.train.eval_every_steps = 500
@@ -58,6 +59,6 @@ def in_76_minutes(config):
     config.optim.schedule = "linear_twice"
     config.optim.learning_rate = 6e-3
     config.optim.num_warmup_steps = round(0.2843 * PHASE_STEPS[0])
-    config.optim.second_begins = PHASE_STEPS[0]  # step of the second phase
+    config.optim.second_begins = first  # share of the steps before it, as of the second phase
     config.optim.second_learning_rate = 4e-3
     config.optim.second_num_warmup_steps = round(0.128 * PHASE_STEPS[1])

@@ -173,6 +173,56 @@ def test_a_value_out_of_range(fails, corpus):
     assert "train.num_train_steps is too small" in fails("train", *tiny.arguments(corpus, train__num_train_steps=0))
 
 
+@pytest.mark.parametrize(
+    ("config", "key", "value", "message"),
+    [
+        ("quickstart.py", "optim__name", "adma", "optim.name is unknown"),
+        ("quickstart.py", "optim__learning_rate", -1.0, "optim.learning_rate is out of range"),
+        ("quickstart.py", "model__hidden_dropout_prob", 1.0, "model.hidden_dropout_prob is out of range"),
+        ("electra.py:tiny", "objective__generator_size", 1.5, "objective.generator_size is out of range"),
+        ("spanbert.py:tiny", "objective__max_span_pieces", 0, "objective.max_span_pieces is out of range"),
+        ("distill.py:tiny", "objective__weights__hidden", -1.0, "objective.weights do not say"),
+        ("distill.py:tiny", "objective__teacher", "", "objective.teacher is empty"),
+    ],
+)
+def test_a_wrong_setting_is_said_before_the_text_is_read(config, key, value, message, fails, corpus, tmp_path):
+    settings = {key: value}
+    if config.startswith("distill") and key != "objective__teacher":
+        settings |= {"objective__teacher": tmp_path / "T", "objective__teacher_layers": "()"}
+        workdirs.make_folder(tmp_path / "T")
+        workdirs.write(tmp_path / "T" / "config.json", tiny.config(corpus).to_dict())
+    assert message in fails("train", *tiny.arguments(corpus, **settings), config=config)
+    assert not list((tmp_path / "W").glob("*vocab*"))
+
+
+@pytest.mark.parametrize("verb", ["vocab", "prepare", "show"])
+def test_a_wrong_model_is_said_before_the_text_is_read(verb, fails, corpus, tmp_path):
+    assert "model.hidden_size does not divide" in fails(verb, *tiny.arguments(corpus, model__hidden_size=17))
+    assert not (tmp_path / "W").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "config.model.num_layer = 3",
+            "nothing reads the key model.num_layer\n  expected: perhaps model.num_lstm_layers or model.num_hidden_layers",
+        ),
+        (
+            "config.model.features = {'a': {'kind': 'ids', 'siz': 3}}",
+            "the key model.features.a.siz\n  expected: perhaps model.features.a.size",
+        ),
+        ("config.model.features = {'a': {'kind': 'ids'}}", "model.features.a lacks size"),
+    ],
+)
+def test_an_unknown_key_in_a_file_of_ones_own_names_the_nearest(line, message, corpus, tmp_path, capsys):
+    quickstart = tiny.ROOT / "configs" / "quickstart.py"
+    lines = ["import runpy", "def get_config(arg=None):", f"    config = runpy.run_path({str(quickstart)!r})['get_config']()"]
+    (tmp_path / "own.py").write_text("\n".join([*lines, f"    {line}", "    return config"]))
+    assert main(["train", f"--config={tmp_path}/own.py", f"--workdir={tmp_path}/W", *tiny.arguments(corpus)]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_workdir_that_cannot_be_made(fails, tmp_path, corpus):
     (tmp_path / "file").write_text("in the way")
     assert "cannot make the folder" in fails("train", *tiny.arguments(corpus), workdir=tmp_path / "file" / "W")

@@ -183,6 +183,23 @@ def test_a_row_of_bert_is_what_its_name_says(row, expected):
     assert {key: config[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [("lamb.py:76min", 7037, 1562), ("lamb.py:76min-base", 7037, 1562), ("domain.py:scibert", 500_000, 800_000)],
+)
+def test_the_second_length_and_its_rates_begin_together_in_a_run_of_any_length(name, first, second):
+    def begins(config) -> int:
+        step = loader_config(config).phases[1].first_step
+        schedule = build_optimizer(config)[1]
+        assert float(schedule(step)) == 0 < float(schedule(step - 1)) and float(schedule(step + 1)) > 0
+        return step
+
+    published = load(name)
+    assert (begins(published), published.train.num_train_steps) == (first, first + second)
+    for steps in (10_007, 12_345, 99_999):
+        assert begins(load(name, f"train.num_train_steps={steps}")) == round(first / (first + second) * steps)
+
+
 def test_the_24_released_sizes_are_there():
     for layers in range(2, 13, 2):
         for width in (128, 256, 512, 768):

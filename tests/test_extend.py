@@ -20,7 +20,7 @@ from bert_jax.objectives.pretrain import bert
 from bert_jax.objectives.spanbert import spanbert
 from bert_jax.parallel.step import init_state
 from bert_jax.train.watch import read_metrics
-from bert_jax.trained import initial_params, open_trained
+from bert_jax.trained import _otherwise, initial_params, open_trained
 from tests import tiny
 
 OLD, CUTS, UNK = 12, [(7, 8, 8), (9,), (1,)], 1
@@ -223,6 +223,11 @@ def test_a_larger_vocabulary_file_that_begins_with_the_old_one_gives_the_same(ex
     expected = leaves(open_trained(extended[0]).params)
     for path, leaf in leaves(params).items():
         np.testing.assert_allclose(leaf, expected[path], rtol=1e-6, atol=1e-9)
+
+
+def test_tables_as_wide_as_the_layers_compute_the_same_however_that_is_said():
+    zero, as_wide, narrow = (EncoderConfig(9, **SIZES, embedding_size=size) for size in (0, SIZES["hidden_size"], 4))
+    assert _otherwise(zero, as_wide) == [] and "embedding_size 8 -> 4" in _otherwise(zero, narrow)[0]
 
 
 def test_what_the_start_computes_otherwise_is_said(domain, start, tmp_path):

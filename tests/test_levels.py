@@ -14,6 +14,7 @@ LEVELS = {
     "command": 0,
     "config": 0,
     "hardware": 0,
+    "ranges": 0,
     "text": 1,
     "models": 1,
     "optim": 1,

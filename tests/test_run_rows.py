@@ -61,6 +61,7 @@ def test_rows_of_every_kind_can_be_shown(corpus, tmp_path, capsys, changes):
         ({"data__later_phases": "((0.5, 16, 3, 8), (0.2, 24, 3, 8))"}, "data.later_phases is out of range"),
         ({"data__later_phases": "(0.9, 16, 3, 8)"}, "got:      0.9"),
         ({"data__later_phases": "((0.9, 16, 3),)"}, "four numbers each"),
+        ({"data__later_phases": "((1e999, 16, 3, 8),)"}, "four numbers each"),
         ({"data__rows": "sentence"}, "expected: pairs or sop"),
         ({"data__mask_unit": "words"}, "expected: token or whole_word"),
     ],

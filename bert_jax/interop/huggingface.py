@@ -17,7 +17,7 @@ from bert_jax.config import write_json
 from bert_jax.errors import UserError
 from bert_jax.interop import names, safetensors
 from bert_jax.interop.families import FAMILIES, Class, Family
-from bert_jax.models.encoder import EncoderConfig
+from bert_jax.models.encoder import RANGES, EncoderConfig
 from bert_jax.text.tokenizer import Tokenizer
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -67,12 +67,13 @@ def read(folder: Path) -> Model:
     config = read_json(folder / CONFIG)
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise _refused(folder / CONFIG, "model_type", model_type, " or ".join(FAMILIES))
+        fix = 'name it there: "model_type": "bert" for a model as google-research/bert makes them' if model_type is None else ""
+        raise _refused(folder / CONFIG, "model_type", model_type, " or ".join(FAMILIES), fix=fix)
     return from_tensors(folder / CONFIG, config, *_read_tensors(folder))
 
 
 def from_tensors(config_file: Path, config: dict, file: Path, tensors: Mapping[str, np.ndarray]) -> Model:
-    """A model of known model_type from its config.json and its tensors."""
+    """A model of known model_type from its config.json and its tensors; raises UserError as `read` does."""
     model_type = config["model_type"]
     family = FAMILIES[model_type]
     tensors = _todays_names(family, tensors)
@@ -80,12 +81,17 @@ def from_tensors(config_file: Path, config: dict, file: Path, tensors: Mapping[s
     heads, head_names = family.classes[kind]
     encoder = _encoder_fields(config_file, family, config)
     encoder["pooler"] = any(head in POOLED for head in heads) or f"{head_names.get('encoder/pooler')}.weight" in tensors
+    vocab_size = _whole_number(config_file, config, "vocab_size", 1)
+    try:
+        EncoderConfig(vocab_size, **encoder)
+    except UserError as error:
+        raise UserError(f"{config_file}: {error}") from None
     labels = []
     for head in LABELLED.keys() & set(heads):
         count = np.size(tensors.get(f"{head_names[LABELLED[head]]}.bias", ()))
         named = config["id2label"] if isinstance(config.get("id2label"), dict) else {}
         labels = [str(named.get(str(number), f"LABEL_{number}")) for number in range(count)]
-    return Model(file, model_type, kind, encoder, _whole_number(config_file, config, "vocab_size", 1), labels, tensors)
+    return Model(file, model_type, kind, encoder, vocab_size, labels, tensors)
 
 
 def read_json(path: Path) -> dict:
@@ -179,13 +185,15 @@ def _encoder_fields(config_file: Path, family: Family, config: dict) -> dict:
 
 
 def _field(config_file: Path, config: dict, ours: str, theirs: str):
-    """The value of a key, of the type that EncoderConfig has it in."""
+    """The value of a key, of the type and in the range that EncoderConfig has it in."""
     default = getattr(EncoderConfig, ours)
     if isinstance(default, int):
-        return _whole_number(config_file, config, theirs, 1)
-    value, wanted = config.get(theirs), (int, float) if isinstance(default, float) else str
+        _whole_number(config_file, config, theirs, 1)
+    value, wanted = config.get(theirs), (int, float) if isinstance(default, (int, float)) else str
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise _refused(config_file, theirs, value, f"such as {default!r}")
+    if ours in RANGES and value not in RANGES[ours]:
+        raise _refused(config_file, theirs, value, RANGES[ours].expected)
     return type(default)(value)
 
 
@@ -195,8 +203,8 @@ def _whole_number(config_file: Path, config: dict, key: str, least: int) -> int:
     return config[key]
 
 
-def _refused(path: Path, key: str, got, expected: str) -> UserError:
-    return UserError(f"{path}: {key} is not one that is supported here", got=got, expected=expected)
+def _refused(path: Path, key: str, got, expected: str, *, fix: str = "") -> UserError:
+    return UserError(f"{path}: {key} is not one that is supported here", got=got, expected=expected, fix=fix)
 
 
 def params_of(model: Model, like: dict) -> dict:

@@ -19,10 +19,35 @@ from bert_jax.models.layers import ACTIVATIONS, REMAT, Dense, Dropout, Embedding
 from bert_jax.models.lstm import BiLSTM
 from bert_jax.models.pooling import mean
 from bert_jax.models.rotary import sinusoids
+from bert_jax.ranges import BELOW_ONE, NOT_NEGATIVE, POSITIVE, require, whole
 
 BLOCKS = ("post_norm", "pre_norm")
 CLASSIFIER_POOLINGS = ("cls", "mean")
 POSITIONS = ("learned", "sinusoidal", "none")
+# A config.json from elsewhere may ask for anything: within these bounds every shape can be written down, and its size be counted.
+MOST_ROWS, WIDEST, DEEPEST = 2**30, 2**20, 2**12
+RANGES = {
+    "vocab_size": whole(1, MOST_ROWS),
+    "hidden_size": whole(1, WIDEST),
+    "num_hidden_layers": whole(0, DEEPEST),
+    "num_attention_heads": whole(1, WIDEST),
+    "intermediate_size": whole(1, WIDEST),
+    "hidden_dropout_prob": BELOW_ONE,
+    "attention_probs_dropout_prob": BELOW_ONE,
+    "max_position_embeddings": whole(1, MOST_ROWS),
+    "type_vocab_size": whole(0, MOST_ROWS),
+    "embedding_size": whole(0, WIDEST),
+    "num_hidden_groups": whole(0, DEEPEST),
+    "position_offset": whole(0, MOST_ROWS),
+    "num_lstm_layers": whole(0, DEEPEST),
+    "global_attn_every_n_layers": whole(1, DEEPEST),
+    "local_attention": whole(1, MOST_ROWS),
+    "global_rope_theta": POSITIVE,
+    "local_rope_theta": POSITIVE,
+    "attention_output_dropout_prob": BELOW_ONE,
+    "initializer_range": NOT_NEGATIVE,
+    "layer_norm_eps": POSITIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -103,9 +128,13 @@ class EncoderConfig:
     features: tuple[Feature, ...] = ()
 
     def __post_init__(self):
-        for name in ("num_hidden_layers", "num_lstm_layers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"model.{name} is out of range", got=getattr(self, name), expected="0 or more")
+        require("model", vars(self), RANGES)
+        if self.longest_row < 1:
+            raise UserError(
+                "model.position_offset leaves no positions for tokens",
+                got=f"{self.position_offset} of model.max_position_embeddings={self.max_position_embeddings}",
+                expected=f"at most {self.max_position_embeddings - 1}",
+            )
         if self.num_lstm_layers and self.hidden_size % 2:
             raise UserError("model.hidden_size does not divide into the two directions of the LSTM", got=self.hidden_size)
         if self.num_hidden_layers and self.hidden_size % self.num_attention_heads:

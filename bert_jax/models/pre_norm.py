@@ -34,10 +34,7 @@ def check(config) -> None:
             "num_hidden_groups": (config.num_hidden_groups == 0, "0: each layer has weights of its own"),
             "position_offset": (config.position_offset == 0, "0: there is no table of positions"),
             "positions": (config.positions == "learned", "learned, as it is: rotary ones are in its place"),
-            "global_attn_every_n_layers": (config.global_attn_every_n_layers >= 1, "at least 1"),
             "local_attention": (window >= 2 and window % 2 == 0, "an even number, at least 2"),
-            "global_rope_theta": (config.global_rope_theta > 0, "more than 0"),
-            "local_rope_theta": (config.local_rope_theta > 0, "more than 0"),
         }
     else:
         unread = {name: getattr(type(config), name) for name in FIELDS}

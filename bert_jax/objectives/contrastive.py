@@ -11,8 +11,10 @@ from bert_jax.models.pooling import FAR_BELOW, check_pooling
 from bert_jax.objectives.apply import init_encoder
 from bert_jax.objectives.objective import Objective, Term
 from bert_jax.objectives.texts import real_rows, repeated, row_counts, row_vectors, text_vectors, unit
+from bert_jax.ranges import POSITIVE, require
 
 MLP = ("training", "always", "none")
+RANGES = {"temperature": POSITIVE}
 
 
 def simcse(config: EncoderConfig, *, temperature: float, pooling: str, mlp: str) -> Objective:
@@ -35,12 +37,9 @@ def simcse(config: EncoderConfig, *, temperature: float, pooling: str, mlp: str)
         UserError: a setting is out of range.
     """
     check_pooling(pooling)
-    if mlp not in MLP or temperature <= 0:
-        raise UserError(
-            "a setting of objective is out of range",
-            got=f"temperature={temperature}, mlp={mlp}",
-            expected=f"temperature more than 0, mlp {' or '.join(MLP)}",
-        )
+    require("objective", {"temperature": temperature}, RANGES)
+    if mlp not in MLP:
+        raise UserError("objective.mlp is unknown", got=mlp, expected=" or ".join(MLP))
     encoder, head = Encoder(config), SentenceHead(config)
 
     def init(rng):

@@ -16,6 +16,9 @@ from bert_jax.objectives.apply import encode_layers, init_encoder, init_masked_l
 from bert_jax.objectives.classify import dropped
 from bert_jax.objectives.distill_losses import LOSSES, PROJECTED, Loss, Pair, View, seen_pairs, truth_sums
 from bert_jax.objectives.objective import Objective, Term
+from bert_jax.ranges import NOT_NEGATIVE, POSITIVE, require
+
+RANGES = {"temperature": POSITIVE}
 
 
 def distill(
@@ -212,7 +215,7 @@ def _at_logits(used: Mapping[str, float], losses: Mapping[str, Loss]) -> bool:
 def _used(weights: Mapping[str, float], losses: Mapping[str, Loss]) -> dict[str, float]:
     """The weights that are not 0."""
     weights = dict(weights)
-    if set(weights) != set(losses) or min(weights.values()) < 0 or not any(weights.values()):
+    if set(weights) != set(losses) or any(weight not in NOT_NEGATIVE for weight in weights.values()) or not any(weights.values()):
         raise UserError(
             "objective.weights do not say how the losses are weighted",
             got=", ".join(f"{name}={weight}" for name, weight in weights.items()),
@@ -223,8 +226,7 @@ def _used(weights: Mapping[str, float], losses: Mapping[str, Loss]) -> dict[str,
 
 def _check(student: EncoderConfig, teacher: EncoderConfig, temperature: float, used: Mapping[str, Loss]) -> None:
     """Raises UserError where the losses do not go with the sizes of the two encoders."""
-    if temperature <= 0:
-        raise UserError("objective.temperature is out of range", got=temperature, expected="above 0")
+    require("objective", {"temperature": temperature}, RANGES)
     if {student.block, teacher.block} != {"post_norm"}:
         blocks = f"model.block={student.block} of the student, {teacher.block} of the teacher"
         raise UserError("distillation compares layers of BERT's kind only", got=blocks, expected="post_norm in both")

@@ -14,8 +14,10 @@ from bert_jax.models.heads import PieceHead
 from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, masked_lm_logits
 from bert_jax.objectives.losses import binary_cross_entropy_sums, cross_entropy_sums, masked_lm_sums, totals
 from bert_jax.objectives.objective import Objective, Term
+from bert_jax.ranges import NOT_NEGATIVE, PART_OR_ALL, require
 
 SHARED = ("word", "position", "segment", "features", "norm")  # of the embeddings: the generator has those of the encoder
+RANGES = {"generator_size": PART_OR_ALL, "encoder_weight": NOT_NEGATIVE}
 BLOCK = 256  # pieces of the vocabulary whose probabilities are added up at once when one is drawn
 
 
@@ -32,8 +34,9 @@ def electra(config: EncoderConfig, *, generator_size: float, encoder_weight: flo
         learns: of TASKS.
 
     Raises:
-        UserError: no such task, no generator of that size, or features that masks hide.
+        UserError: no such task, no generator of that size, a weight below 0, or features that masks hide.
     """
+    require("objective", {"generator_size": generator_size, "encoder_weight": encoder_weight}, RANGES)
     if learns not in TASKS:
         raise UserError("objective.learns is unknown", got=learns, expected=" or ".join(TASKS))
     if hidden := [feature.name for feature in config.features if feature.hidden]:
@@ -95,11 +98,11 @@ def generator_config(config: EncoderConfig, size: float) -> EncoderConfig:
     get_generator_config)."""
     width = round(config.hidden_size * size)
     heads = max(1, width * config.num_attention_heads // config.hidden_size)
-    if not 0 < size <= 1 or width % heads:
+    if width < 1 or width % heads:
         raise UserError(
             "objective.generator_size gives no generator",
             got=f"{size}: width {width}, {heads} heads",
-            expected="a share of at most 1 whose width its heads divide",
+            expected="a share whose width its heads divide",
         )
     return replace(
         config,

@@ -13,7 +13,9 @@ from bert_jax.objectives.apply import init_encoder
 from bert_jax.objectives.losses import cross_entropy_sums
 from bert_jax.objectives.objective import Objective, Term
 from bert_jax.objectives.texts import real_rows, row_counts, row_vectors, text_vectors, unit
+from bert_jax.ranges import NOT_NEGATIVE, require
 
+RANGES = {"margin": NOT_NEGATIVE}
 SHORTEST_DISTANCE = 1e-6  # the length of a difference has no gradient at 0 (torch.nn.functional.pairwise_distance has this, too)
 
 
@@ -51,6 +53,7 @@ def regression(config: EncoderConfig, *, pooling: str) -> Objective:
 def triplet(config: EncoderConfig, *, pooling: str, margin: float) -> Objective:
     """Mean of max(|a - p| - |a - n| + margin, 0) by Euclidean distance, for anchor, positive and negative; and the share of the
     triplets whose positive is nearer (table 4). Params are {"encoder"}."""
+    require("objective", {"margin": margin}, RANGES)
 
     def distance(x_BD, y_BD):
         return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(x_BD - y_BD), axis=-1), SHORTEST_DISTANCE**2))

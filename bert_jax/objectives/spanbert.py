@@ -11,6 +11,9 @@ from bert_jax.models.heads import SpanBoundaryHead
 from bert_jax.objectives.apply import encode, init_encoder, init_masked_lm, masked_lm_logits
 from bert_jax.objectives.losses import cross_entropy_sums, masked_lm_sums, totals
 from bert_jax.objectives.objective import Objective, Term
+from bert_jax.ranges import require, whole
+
+RANGES = {"max_span_pieces": whole(1, 2**20)}  # rows of a table
 
 
 def spanbert(config: EncoderConfig, *, max_span_pieces: int) -> Objective:
@@ -20,7 +23,11 @@ def spanbert(config: EncoderConfig, *, max_span_pieces: int) -> Objective:
 
     Args:
         max_span_pieces: only so many first pieces of a span are predicted from its boundaries, as in the released code.
+
+    Raises:
+        UserError: max_span_pieces is out of range.
     """
+    require("objective", {"max_span_pieces": max_span_pieces}, RANGES)
     encoder, boundary = Encoder(config), SpanBoundaryHead(config, max_span_pieces)
 
     def init(rng):

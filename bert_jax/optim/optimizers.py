@@ -9,6 +9,16 @@ import optax
 from bert_jax.errors import UserError
 from bert_jax.optim.adam import clip_by_global_norm, scale_by_adam
 from bert_jax.optim.paths import decays, depth_rates, stacked
+from bert_jax.ranges import BELOW_ONE, NOT_NEGATIVE, POSITIVE, require
+
+RANGES = {
+    "weight_decay": NOT_NEGATIVE,
+    "b1": BELOW_ONE,
+    "b2": BELOW_ONE,
+    "eps": POSITIVE,
+    "clip": NOT_NEGATIVE,
+    "layer_decay": POSITIVE,
+}
 
 
 def make_optimizer(
@@ -33,10 +43,8 @@ def make_optimizer(
     """
     if name not in OPTIMIZERS:
         raise UserError("optim.name is unknown", got=name, expected=" or ".join(OPTIMIZERS))
-    if clip < 0 or layer_decay <= 0:
-        raise UserError(
-            "optim is out of range", got=f"clip {clip}, layer_decay {layer_decay}", expected="clip >= 0, layer_decay > 0"
-        )
+    values = {"weight_decay": weight_decay, "b1": b1, "b2": b2, "eps": eps, "clip": clip, "layer_decay": layer_decay}
+    require("optim", values, RANGES)
     return optax.chain(
         *([clip_by_global_norm(clip)] if clip else []),
         OPTIMIZERS[name](b1, b2, eps, weight_decay),

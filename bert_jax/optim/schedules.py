@@ -6,13 +6,25 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from bert_jax.errors import UserError
+from bert_jax.ranges import NOT_NEGATIVE, PART, PART_OR_ALL, POSITIVE, require, whole
+
+RANGES = {
+    "learning_rate": NOT_NEGATIVE,
+    "num_warmup_steps": whole(0),
+    "end_learning_rate": NOT_NEGATIVE,
+    "power": POSITIVE,
+    "decay_fraction": PART_OR_ALL,
+    "second_begins": PART,
+    "second_learning_rate": NOT_NEGATIVE,
+    "second_num_warmup_steps": whole(0),
+}
 
 
 def make_schedule(name: str, learning_rate: float, num_warmup_steps: int, num_train_steps: int, **shape: float) -> Callable:
     """The schedule of that name in SCHEDULES; `shape` are the further arguments of its function.
 
     Raises:
-        UserError: an unknown name, or an argument that this schedule has no use for.
+        UserError: an unknown name, an argument that this schedule has no use for, or one out of range.
     """
     if name not in SCHEDULES:
         raise UserError("optim.schedule is unknown", got=name, expected=" or ".join(SCHEDULES))
@@ -21,6 +33,7 @@ def make_schedule(name: str, learning_rate: float, num_warmup_steps: int, num_tr
     if unread:
         expected = f"only {', '.join(known)}" if known else "nothing more"
         raise UserError(f"the schedule {name} does not read optim.{unread[0]}", got=shape[unread[0]], expected=expected)
+    require("optim", {"learning_rate": learning_rate, "num_warmup_steps": num_warmup_steps, **shape}, RANGES)
     return SCHEDULES[name](learning_rate, num_warmup_steps, num_train_steps, **shape)
 
 
@@ -48,15 +61,16 @@ def linear_twice(
     learning_rate: float,
     num_warmup_steps: int,
     num_train_steps: int,
-    second_begins: int,
+    second_begins: float,
     second_learning_rate: float,
     second_num_warmup_steps: int,
 ) -> Callable:
-    """`linear` to step second_begins, then once more with a warm-up and a peak of its own to the end (LAMB's mixed batches, You
-    et al. 2020, arXiv 1904.00962, section 4.1)."""
-    first = linear(learning_rate, num_warmup_steps, second_begins)
-    second = linear(second_learning_rate, second_num_warmup_steps, num_train_steps - second_begins)
-    return lambda step: jnp.where(step < second_begins, first(step), second(step - second_begins))
+    """`linear` for the share second_begins of the steps, then once more with a warm-up and a peak of its own to the end (LAMB's
+    mixed batches, You et al. 2020, arXiv 1904.00962, section 4.1)."""
+    begins = round(second_begins * num_train_steps)  # as a phase of data.later_phases, with which it is to begin
+    first = linear(learning_rate, num_warmup_steps, begins)
+    second = linear(second_learning_rate, second_num_warmup_steps, num_train_steps - begins)
+    return lambda step: jnp.where(step < begins, first(step), second(step - begins))
 
 
 def polynomial(
@@ -87,8 +101,6 @@ def warmup_stable_decay(
 
     The shape "1-sqrt" is that of Hägele et al. 2024, arXiv 2405.18392, section 3, and of ModernBERT, arXiv 2412.13663.
     """
-    if not 0 < decay_fraction <= 1:
-        raise UserError("optim.decay_fraction is out of range", got=decay_fraction, expected="more than 0, at most 1")
 
     def shape(done):
         return 1 - jnp.sqrt(jnp.clip((done - (1 - decay_fraction)) / decay_fraction, 0, 1))

@@ -80,7 +80,7 @@ def test_an_encoder_that_computes_otherwise_does_not_go_out(made, variant):
     ("key", "value", "message"),
     [
         ("model_type", "gpt2", "model_type is not one that is supported here\n  got:      gpt2\n  expected: bert or roberta"),
-        ("model_type", None, "model_type is not one"),
+        ("model_type", None, 'do:       name it there: "model_type": "bert" for'),
         ("model_type", [], "model_type is not one"),
         ("architectures", [{}], "architectures is not one"),
         ("architectures", ["BertLMHeadModel"], "architectures is not one"),
@@ -93,7 +93,27 @@ def test_an_encoder_that_computes_otherwise_does_not_go_out(made, variant):
         ("tie_word_embeddings", False, "tie_word_embeddings is not one"),
         ("num_attention_heads", 0, "num_attention_heads is not one"),
         ("num_attention_heads", "2", "num_attention_heads is not one"),
+        ("hidden_size", 9, "config.json: model.hidden_size does not divide"),
         ("layer_norm_eps", None, "layer_norm_eps is not one"),
+        ("layer_norm_eps", float("nan"), "config.json: layer_norm_eps is not one"),
+        ("layer_norm_eps", 10**400, "config.json: layer_norm_eps is not one"),
+        (
+            "hidden_dropout_prob",
+            7.0,
+            "hidden_dropout_prob is not one that is supported here\n  got:      7.0\n  expected: from 0",
+        ),
+        ("initializer_range", -1, "config.json: initializer_range is not one"),
+        ("hidden_size", 2**40, "config.json: hidden_size is not one"),
+        ("hidden_size", 2**63, "config.json: hidden_size is not one"),
+        ("hidden_size", 2**20, "bert.embeddings.LayerNorm.bias is not what config.json says"),
+        ("num_hidden_layers", 10**9, "config.json: num_hidden_layers is not one"),
+        ("num_hidden_layers", 2**12, "lacks a tensor of BertForPreTraining"),
+        ("intermediate_size", 2**63, "config.json: intermediate_size is not one"),
+        ("max_position_embeddings", 2**40, "config.json: max_position_embeddings is not one"),
+        ("max_position_embeddings", 2**30, "position_embeddings.weight is not what config.json says"),
+        ("type_vocab_size", 2**40, "config.json: type_vocab_size is not one"),
+        ("type_vocab_size", 2**30, "token_type_embeddings.weight is not what config.json says"),
+        ("vocab_size", 2**63, "config.json: model.vocab_size is out of range"),
         ("vocab_size", None, "vocab_size is not one"),
         ("vocab_size", 50, "the vocabulary does not fit the word table of the model"),
         ("hidden_size", 16, "bert.embeddings.LayerNorm.bias is not what config.json says\n  got:      [8] in float32"),
@@ -273,6 +293,13 @@ def test_a_vocabulary_in_tokenizer_json_alone_is_read(made, tmp_path):
     assert wordpiece.load(tmp_path / "W" / "vocab.txt", do_lower_case=True) == made.tokenizer
 
 
+def test_a_roberta_whose_padding_takes_all_positions_is_refused(made):
+    config = json.loads((made.folder / "config.json").read_text())
+    config |= {"model_type": "roberta", "hidden_act": "gelu", "pad_token_id": 100, "max_position_embeddings": 40}
+    with pytest.raises(UserError, match=r"config.json: model.position_offset leaves no positions for tokens\n.*101 of"):
+        huggingface.from_tensors(Path("config.json"), config | {"architectures": None}, Path("model.safetensors"), {})
+
+
 FAR, NEAR = "full_attention", "sliding_attention"
 MODERN = {  # as transformers 5 writes it
     "model_type": "modernbert",
@@ -320,8 +347,22 @@ def test_modernbert_before_transformers_5_says_the_same_in_numbers():
         ("norm_bias", True),
         ("classifier_activation", "silu"),
         ("hidden_activation", "relu"),
+        ("local_attention", 2**40),
     ],
 )
 def test_a_modernbert_that_ours_does_not_compute_is_refused_by_its_key(key, value):
     with pytest.raises(UserError, match=f"config.json: {key} is not one that is supported here"):
         modern_encoder(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("global_attn_every_n_layers", {"layer_types": None, "global_attn_every_n_layers": 2**63}),
+        ("global_rope_theta", {"rope_parameters": {FAR: {"rope_theta": 0.0}}}),
+        ("local_rope_theta", {"rope_parameters": {NEAR: {"rope_theta": float("nan")}}}),
+    ],
+)
+def test_a_number_of_a_modernbert_that_is_out_of_range_is_refused(key, changes):
+    with pytest.raises(UserError, match=f"config.json: {key} is not one that is supported here"):
+        modern_encoder(**changes)

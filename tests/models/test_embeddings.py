@@ -86,8 +86,8 @@ def test_without_layers_berts_embeddings_come_out():
     ("wrong", "hint"),
     [
         ({"positions": "rotary"}, "learned or sinusoidal or none"),
-        ({"num_hidden_layers": -1}, "0 or more"),
-        ({"num_lstm_layers": -1}, "0 or more"),
+        ({"num_hidden_layers": -1}, "from 0 to 4,096"),
+        ({"num_lstm_layers": -1}, "from 0 to 4,096"),
         ({"block": "pre_norm", "num_hidden_layers": 2, "hidden_size": 48, "positions": "sinusoidal"}, "rotary"),
     ],
 )

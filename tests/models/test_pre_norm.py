@@ -162,7 +162,7 @@ def test_no_product_but_the_scores_is_computed_twice_unless_that_is_asked_for(ma
         ({"num_hidden_layers": 1}, "at least 2"),
         ({"num_hidden_groups": 1}, "0: each layer"),
         ({"position_offset": 2}, "0: there is no table"),
-        ({"global_attn_every_n_layers": 0}, "at least 1"),
+        ({"global_attn_every_n_layers": 0}, "from 1 to"),
         ({"global_rope_theta": 0.0}, "more than 0"),
     ],
 )

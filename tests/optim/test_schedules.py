@@ -25,7 +25,7 @@ ONE_PEAK = [name for name in SCHEDULES if name != "linear_twice"]
 
 
 def test_linear_twice_is_linear_in_each_part():
-    options = {"second_begins": 60, "second_learning_rate": 4e-5, "second_num_warmup_steps": 5}
+    options = {"second_begins": 60 / TOTAL, "second_learning_rate": 4e-5, "second_num_warmup_steps": 5}
     found = rates("linear_twice", [0, 5, 10, 35, 59, 60, 65, 87.5, 110, 200], **options)
     assert found == pytest.approx([0, 5e-5, 1e-4, 5e-5, 2e-6, 0, 4e-5, 2e-5, 0, 0], abs=1e-11)
 
