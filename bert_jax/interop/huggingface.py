@@ -282,6 +282,7 @@ def _says_all(family: Family, encoder: EncoderConfig, pad_id: int) -> bool:
 
 def _what_is_computed(encoder: EncoderConfig) -> dict:
     found = {key: value for key, value in asdict(encoder).items() if key not in OF_THE_RUN}
+    found["embedding_size"] = encoder.table_width  # 0 and hidden_size are the same
     if not encoder.pooler:
         del found["pooler_act"], found["classifier_pooling"]
     return found
@@ -297,6 +298,8 @@ def _all_named(params: dict, table: dict[str, str]) -> bool:
 
 def config_json(family: Family, encoder: EncoderConfig, pad_id: int) -> dict:
     written = {theirs: getattr(encoder, ours) for ours, theirs in family.fields.items()}
+    if "embedding_size" in written:
+        written["embedding_size"] = encoder.table_width  # 0 says so to us alone
     return written | {key: value for key, value in family.values.items() if key not in written} | {"pad_token_id": pad_id}
 
 

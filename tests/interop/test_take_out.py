@@ -99,6 +99,13 @@ def test_the_head_that_makes_the_vectors_of_sentences_goes_out_as_the_pooler(tmp
         convert.take_out(tmp_path / "M", tmp_path / "mean", num_strings=10, say=str)
 
 
+def test_tables_as_wide_as_the_layers_go_out_with_their_width(tmp_path):
+    make_run("electra.py:tiny", tmp_path / "W", embedding_size=0)
+    convert.take_out(tmp_path / "W", tmp_path / "out", num_strings=10, say=str)
+    assert huggingface.read_json(tmp_path / "out" / "config.json")["embedding_size"] == SIZES["hidden_size"]
+    convert.bring_in(tmp_path / "out", tmp_path / "back", num_strings=10, say=str)
+
+
 def test_a_run_without_a_generator_has_none_to_take_out(tmp_path, capsys):
     make_run("spanbert.py:tiny", tmp_path / "W")
     arguments = ["convert", f"--workdir={tmp_path / 'W'}", f"--to={tmp_path / 'out'}", "--part=generator"]
