@@ -66,7 +66,7 @@ CASES = {
         "albert", rows=16, length=128, predictions=20, steps=2, sizes=sized(12, 768, dropout=0.0, embedding_size=128)
     ),
     "electra_small": Case(
-        "electra", rows=32, length=128, predictions=19, steps=2, sizes=sized(12, 256, heads=4, embedding_size=128)
+        "electra", rows=32, length=128, predictions=19, steps=5, sizes=sized(12, 256, heads=4, embedding_size=128)
     ),
     "modern_7x384": Case(  # the first layer and two groups of three; widths in the ratios of its base
         "modern",
