@@ -9,6 +9,7 @@ import pytest
 
 from bert_jax.models.encoder import REMAT
 from bert_jax.objectives import causal_lm
+from bert_jax.objectives import electra as electras
 from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel import layout as layouts
 from bert_jax.parallel.layout import make_layout
@@ -63,6 +64,26 @@ def test_a_causal_model_makes_some_logits_at_a_time(monkeypatch):
 
 def test_logits_at_every_place_would_be_caught():
     text = lowered(with_logits_everywhere(objective(vocab_size=VOCAB))).compile().as_text()
+    assert largest_over_vocabulary(text) == ROWS * LENGTH
+
+
+def electra():
+    config = encoder_config(vocab_size=VOCAB, num_hidden_layers=1, pooler=False)
+    return electras.electra(config, generator_size=0.5, encoder_weight=50.0, learns="replaced")
+
+
+def numbered(batch: dict) -> dict:
+    return batch | {"example_id": np.arange(ROWS, dtype=np.int32)}
+
+
+def test_a_generator_makes_logits_at_masks_alone(monkeypatch):
+    monkeypatch.setattr(electras, "BLOCK", VOCAB)  # one block, unpadded: the arrays from which pieces are drawn show too
+    assert largest_over_vocabulary(lowered(electra(), numbered(uneven_batch(0))).as_text(dialect="hlo")) == ROWS * SLOTS
+
+
+def test_a_generator_with_logits_at_every_place_would_be_caught(monkeypatch):
+    monkeypatch.setattr(electras, "BLOCK", VOCAB)
+    text = lowered(with_logits_everywhere(electra()), numbered(uneven_batch(0))).as_text(dialect="hlo")
     assert largest_over_vocabulary(text) == ROWS * LENGTH
 
 
