@@ -4,7 +4,7 @@ from itertools import chain
 from pathlib import Path
 
 from bert_jax.errors import UserError
-from bert_jax.text.byte_level import NAMES, Rules
+from bert_jax.text.byte_level import LONGEST_LITERAL, NAMES, Rules
 
 PARTS = {  # kind -> part -> the types in it that ours follows, one after the other
     "wordpiece": {"normalizer": [["BertNormalizer"]], "pre_tokenizer": [["BertPreTokenizer"]]},
@@ -80,6 +80,9 @@ def _literals(path: Path, described: dict, *, changed: bool, kind: str) -> tuple
             raise _refused(path, name, "special: false", "special: true")
         if not token["content"].isascii():
             raise _refused(path, name, "characters that are not ASCII", "ASCII, in tokens that are not special")
+        if len(token["content"]) > LONGEST_LITERAL:
+            got = f"{len(token['content'])} characters"
+            raise _refused(path, name, got, f"at most {LONGEST_LITERAL}, in tokens that are not special")
         _check(path, name, token, dict.fromkeys(AROUND, [False]))
         # Before or after is the same where no text is changed and all are looked for at the same time.
         _check(path, name, token, {"normalized": [True] if changed else [added[0]["normalized"]]})

@@ -26,6 +26,7 @@ NAMES = (ROBERTA, BERT)  # the first whose pieces are all in the vocabulary
 MERGES_FILE = "merges.txt"
 MERGES_HEADER = "#version: 0.2"
 RULES_FILE = "text_rules.json"  # there only where a rule is not the default
+LONGEST_LITERAL = 100  # characters: the expression that looks for literals is nested as deep as the longest
 NOT_UTF8 = frozenset(map(chr, (0xC0, 0xC1, *range(0xF5, 0x100))))  # bytes of no text; ModernBERT has no pieces for them
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: UTF-8 has no place for it
 # The words of GPT-2's encoder.py, for text that is ASCII: there \p{L} is [A-Za-z] and \p{N} is [0-9].
@@ -210,6 +211,7 @@ def _read_rules(path: Path, pieces: tuple[str, ...], special: SpecialPieces) -> 
     fault = _fault(found, pieces, special)
     if fault:
         expected = 'JSON, {"nfc": true or false, "literals": [pieces of vocab.json, none of them special, all ASCII]}'
+        expected += f", none of more than {LONGEST_LITERAL} characters"
         raise UserError("the rules beside the vocabulary are none", got=f"{path}: {fault}", expected=expected)
     literals = frozenset(found["literals"])
     return Rules(found["nfc"], tuple(piece for piece in pieces if piece in literals))
@@ -222,7 +224,7 @@ def _fault(found: object, pieces: tuple[str, ...], special: SpecialPieces) -> st
         return f"nfc is {found['nfc']!r}"
     if not isinstance(found["literals"], list):
         return f"literals are {found['literals']!r}"
-    usable = {piece for piece in pieces if piece.isascii()}.difference(special, [""])
+    usable = {piece for piece in pieces if piece.isascii() and len(piece) <= LONGEST_LITERAL}.difference(special, [""])
     wrong = [literal for literal in found["literals"] if not isinstance(literal, str) or literal not in usable]
     return f"literal {wrong[0]!r}" if wrong else None
 

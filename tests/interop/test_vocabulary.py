@@ -221,6 +221,7 @@ MODERN_FAULTS = [
     ),
     ("its normalizer", lambda found: found["normalizer"].update(type="Lowercase")),
     ("the added token '[MASK]'", lambda found: added(found, "[MASK]").update(special=False)),
+    (f"the added token '{101 * 'y'}'", lambda found: added(found, "[unused0]").update(content=101 * "y")),
     ("the added token 'é!'", lambda found: added(found, "[unused0]").update(content="é!")),
 ]
 

@@ -162,6 +162,19 @@ def test_damaged_rules_are_named(content, fault, ours, tmp_path):
         kinds.load("bytelevel", tmp_path / "vocab.json", False)
 
 
+def test_a_literal_of_more_than_100_characters_is_refused(ours, tmp_path):
+    longest, path = byte_level.LONGEST_LITERAL * "y", tmp_path / "vocab.json"
+
+    def opened(*literals: str):
+        byte_level.save([*ours[0].pieces, longest, f"{longest}y"], ours[0].merges, path, Rules(True, literals))
+        return kinds.load("bytelevel", path, False)
+
+    tokenizer = opened(longest)
+    assert tokenizer.pieces_of(tokenizer.encode([f"x{longest}"])[0]) == ["x", longest]
+    with pytest.raises(UserError, match="literal 'y{101}'(.|\n)*none of more than 100 characters"):
+        opened(longest, f"{longest}y")
+
+
 def test_rules_are_for_text_as_it_is_written(ours):
     with pytest.raises(UserError, match=f"not one for lower case(.|\n)*{RULES_FILE}"):
         kinds.load("bytelevel", ours[1], True)
