@@ -69,10 +69,17 @@ def compare_tensors(model: Model, params: dict) -> int:
     """The number of tensors, all of them equal bit for bit."""
     ours = names.to_huggingface(params, model.names)
     for name, array in ours.items():
-        if not np.array_equal(array, model.tensors[name]):
+        if not np.isfinite(model.tensors[name]).all():
+            raise _fails(f"{name} is not finite throughout", f"infinity or NaN in {model.file}", "numbers")
+        if not np.array_equal(_bits(array), _bits(model.tensors[name])):
             difference = float(np.abs(array - model.tensors[name]).max())
             raise _fails(f"{name} is not the tensor of {model.file}", f"{difference:.3g} apart", "equal bits")
     return len(ours)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """As numbers that are equal only where all bits are: 0.0 and -0.0 are not."""
+    return np.ascontiguousarray(array, np.float32).view(np.uint32)
 
 
 def compare_outputs(folder: Path, kind: str, encoder: EncoderConfig, params: dict, pad_id: int) -> dict | str:

@@ -89,6 +89,24 @@ def test_a_fault_is_named_by_its_tensor_and_by_its_layer(fault, made):
     assert list(found) == ["embeddings", "layer 1", "layer 2", "masked_lm", "next_sentence"] and max(found.values()) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours", "fault"),
+    [(0.0, -0.0, "is not the tensor of .*\n.*0 apart"), *((value, value, "is not finite") for value in (np.nan, np.inf))],
+)
+def test_bits_are_compared_and_are_those_of_numbers(theirs, ours, fault, made):
+    model, tensor = huggingface.read(made.folder), "bert.embeddings.position_embeddings.weight"
+
+    def with_value(value: float, table):
+        table = np.array(table)
+        table[3, 2] = value
+        return table
+
+    model.tensors[tensor] = with_value(theirs, model.tensors[tensor])
+    params = changed(made.params, "encoder/embeddings/position/embedding", lambda table: with_value(ours, table))
+    with pytest.raises(UserError, match=f"the certificate fails: {tensor} {fault}"):
+        certificate.compare_tensors(model, params)
+
+
 MODERN_FAULTS = {  # what lies in one tensor of theirs with others
     "a permuted head": (
         lambda params: changed(params, "encoder/layers/attention/value/kernel", lambda k: np.roll(k, 8, axis=-1)),
