@@ -10,6 +10,11 @@ from bert_jax import workdir as workdirs
 from bert_jax.predict.examples import Example, telling_examples
 from bert_jax.trained import Trained, open_trained
 
+# Held-out metrics that stand on lines of their own, or behind others; the loss is the sum of what is shown.
+SHOWN = (
+    "masked_lm_loss unigram_loss masked_lm_accuracy next_sentence_accuracy next_sentence_majority replaced_share loss"
+).split()
+
 
 def print_summary(workdir: Path, config_argument: str, *, already_finished: bool, console: Console | None = None) -> None:
     """Prints the result of the finished run in `workdir`.
@@ -24,10 +29,13 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
         console.print(f"  --config.train.num_train_steps={2 * result['step']}\n")
     console.print(f"Held out, after {result['step']:,} steps:")
     fills_masks = "masked_lm_loss" in result["metrics"]
-    features = workdirs.read_config(workdir)["model"].get("features", {})
-    reads_text = all(feature.get("file") for feature in features.values())  # others nobody knows of the text of a person
+    config = workdirs.read_config(workdir)
+    features = config["model"].get("features", {})
+    # Features without a file nobody knows of the text of a person, and items are no text.
+    reads_text = all(feature.get("file") for feature in features.values()) and config["text"]["kind"] != "items"
     if fills_masks:
         _print_masked_lm(console, result["metrics"])
+        _print_others(console, result["metrics"])
         if reads_text:
             _print_examples(console, open_trained(workdir), workdir)
     else:
@@ -51,6 +59,19 @@ def _print_masked_lm(console: Console, metrics: dict) -> None:
     if "next_sentence_accuracy" in metrics:
         majority = f"{metrics['next_sentence_majority']:.1%} by always giving the same answer"
         console.print(f"  next-sentence accuracy  {metrics['next_sentence_accuracy']:6.1%} ({majority})")
+
+
+def _print_others(console: Console, metrics: dict) -> None:
+    """What an objective learns beside masked LM, with a baseline behind it where there is one."""
+    for name, value in metrics.items():
+        if name in SHOWN or name.startswith("popularity_"):
+            continue
+        behind = f" ({metrics[f'popularity_{name}']:.3f} by popularity)" if f"popularity_{name}" in metrics else ""
+        if name == "replaced_accuracy":
+            commoner = max(metrics["replaced_share"], 1 - metrics["replaced_share"])
+            behind = f" ({commoner:.1%} by always answering as is commoner)"
+        number = f"{value:6.1%}" if name.endswith("accuracy") else f"{value:6.3f}"
+        console.print(f"  {name.replace('_', ' '):22s}  {number}{behind}")
 
 
 def _print_examples(console: Console, trained: Trained, workdir: Path) -> None:
