@@ -24,7 +24,7 @@ lint: $(VENV)/installed-test
 
 parity: $(VENV)/installed-parity
 
-acceptance: $(VENV)/installed-test
+acceptance: $(VENV)/installed-parity
 	$(BIN)/python -m experiments.acceptance
 
 $(VENV)/python-$(VERSION):
