@@ -109,11 +109,11 @@ def test_logits_loss_and_gradients_equal_the_peers(kind):
         assert np.linalg.norm(mine - peers) <= 1e-4 * max(np.linalg.norm(peers), 1e-3 * whole), path
 
 
-@pytest.mark.parametrize("size", sizes.SIZES, ids=lambda size: size.row)
+@pytest.mark.parametrize("size", sizes.SIZES, ids=lambda size: " ".join((size.row, *size.parts)))
 def test_published_rows_have_as_many_parameters_as_the_peer(size):
     torch = pytest.importorskip("torch", reason="the parity extra is not installed")
-    model = sizes.load(size.row).model
-    given = {name: model[name] for name in SIZES if name in model}
+    encoder = sizes.encoder(size)
+    given = {name: getattr(encoder, name) for name in SIZES} | {"embedding_size": encoder.table_width}
     if size.peer.startswith("Distil"):
         given["hidden_dim"] = given.pop("intermediate_size")
     with torch.device("meta"):
@@ -123,4 +123,4 @@ def test_published_rows_have_as_many_parameters_as_the_peer(size):
     peer.tie_weights()
     ours = sizes.parameters(size)
     assert ours == sum(parameter.numel() for parameter in peer.parameters())
-    assert ours / 1e6 == pytest.approx(size.millions, rel=0.06)
+    assert size.millions is None or ours / 1e6 == pytest.approx(size.millions, rel=0.06)
