@@ -99,7 +99,7 @@ def _extended_vocabulary(config, workdir: Path, say: Callable[[str], None]) -> P
     if not words.new:
         raise UserError("text.new_words holds no word that is new", got=f"{words_file}: {words.known:,} known words")
     workdirs.make_folder(path.parent)
-    save_vocab([*old.pieces, *words.new], path)
+    save_vocab([*old.pieces, *words.new], path, old.max_chars_per_word)
     left_out = [f"{count:,} {reason} left out, first in {report.places[reason]}" for reason, count in report.notes.items()]
     told = f"vocabulary of {old.size:,} pieces extended by {len(words.new):,} words; {words.known:,} were known"
     say("; ".join([told, *left_out]))

@@ -1,10 +1,12 @@
 """Texts on which two tokenisers are compared: pieces of the vocabulary, words of many scripts, blanks and punctuation."""
 
 import random
+import string
 import unicodedata
 from collections.abc import Sequence
 
-LONGEST_WORD = 60  # characters; transformers gives up on words of more than 100
+LONGEST_WORD = 60  # characters, but for one word in LONG_EVERY texts
+LONG_EVERY, LONG = 50, (90, 210)  # around the 100 and 200 characters beyond which WordPiece gives a word up
 SCRIPTS = [  # first and last character
     (0x21, 0x7E),
     (0x21, 0x7E),
@@ -35,7 +37,9 @@ def strings(pieces: Sequence[str], count: int, seed: int = 0) -> list[str]:
     depends on where it stands, or does not.
     """
     draw = random.Random(seed)
-    return [_string(draw, pieces) for _ in range(count)]
+    texts = [_string(draw, pieces) for _ in range(count)]
+    texts[::LONG_EVERY] = [f"{text} {_long_word(draw)}" for text in texts[::LONG_EVERY]]
+    return texts
 
 
 def _string(draw: random.Random, pieces: Sequence[str]) -> str:
@@ -44,6 +48,10 @@ def _string(draw: random.Random, pieces: Sequence[str]) -> str:
         word = "".join(_part(draw, pieces) for _ in range(draw.choice((1, 1, 1, 2, 3))))[:LONGEST_WORD]
         words += [word, draw.choice(BLANKS)]
     return unicodedata.normalize("NFC", "".join(filter(_is_settled, "".join(words))))
+
+
+def _long_word(draw: random.Random) -> str:
+    return "".join(draw.choices(string.ascii_lowercase, k=draw.randint(*LONG)))
 
 
 def _part(draw: random.Random, pieces: Sequence[str]) -> str:

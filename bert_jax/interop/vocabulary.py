@@ -16,9 +16,9 @@ from bert_jax.text import byte_level, kinds, wordpiece
 from bert_jax.text.files import read_vocabulary, write_vocabulary
 from bert_jax.text.sentence_piece import MODEL_TYPES, QUOTES, WORD_MARK, SentencePiece
 from bert_jax.text.tokenizer import Tokenizer
-from bert_jax.text.wordpiece import MAX_CHARS_PER_WORD
 
 MODEL, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+MAX_CHARS_PER_WORD = 100  # of transformers and the library under it, where no file says it; 200 in the code of google-research
 LOWER_BY_DEFAULT = {"wordpiece": True, "unigram": True, "bpe": True, "bytelevel": False}  # of transformers' classes
 # What a tokenizer_config.json may say and ours does in any case; strip_accents apart, which goes with lower case.
 VALUES = {"tokenize_chinese_chars": True, "keep_accents": False, "add_prefix_space": False}
@@ -44,9 +44,9 @@ def read(source: Path, folder: Path, *, guess_case: bool = False) -> Read:
     described = read_json(source / MODEL) if (source / MODEL).exists() else {}
     if (source / "vocab.txt").exists():
         kind = "wordpiece"
-        write_vocabulary(folder / "vocab.txt", read_vocabulary(source / "vocab.txt"))
         if described:
             text_rules.read(source / MODEL, described, kind)
+        wordpiece.save_vocab(wordpiece.read_pieces(source / "vocab.txt"), folder / "vocab.txt", _longest_word(source, described))
     elif _kind_of_pieces(described) == "bytelevel":
         kind = _write_pieces(source / MODEL, described, folder)
     elif (source / "vocab.json").exists():
@@ -101,10 +101,19 @@ def _write_pieces(path: Path, described: dict, folder: Path) -> str:
         raise UserError(f"{path} does not number its pieces from 0 on, each once", got=f"{len(pieces)} pieces")
     rules = text_rules.read(path, described, kind)
     if kind == "wordpiece":
-        wordpiece.save_vocab(pieces, folder / "vocab.txt")
+        wordpiece.save_vocab(pieces, folder / "vocab.txt", _longest_word(path.parent, described))
     else:
         byte_level.save(pieces, merges, folder / "vocab.json", rules)
     return kind
+
+
+def _longest_word(source: Path, described: dict) -> int:
+    """As tokenizer.json says; else as transformers reads a vocabulary that comes without one."""
+    limit = described.get("model", {}).get("max_input_chars_per_word", MAX_CHARS_PER_WORD)
+    if type(limit) is not int or limit < 1:
+        what = f"{source / MODEL}: max_input_chars_per_word of its model is not one that is supported here"
+        raise UserError(what, got=limit, expected="a whole number from 1 on")
+    return limit
 
 
 def _has_capitals(file: Path) -> bool:
@@ -130,7 +139,8 @@ def write(folder: Path, tokenizer: Tokenizer, *, longest_row: int, segments: boo
     """Writes tokenizer.json, tokenizer_config.json and the vocabulary by itself, if it can do without rules of its own.
 
     tokenizer.json gives the numbers of ours: with it AutoTokenizer reads the rules that are written there; a class asked for by
-    name, such as BertTokenizer, takes the vocabulary and rules of its own, by which a word of more than 100 characters is [UNK].
+    name, such as BertTokenizer, takes the vocabulary and rules of its own, by which a word of more than 100 characters is [UNK]
+    whatever tokenizer.json says.
 
     Raises:
         UserError: a SentencePiece model of type BPE, which transformers has no class for.
@@ -157,9 +167,9 @@ def write(folder: Path, tokenizer: Tokenizer, *, longest_row: int, segments: boo
 
 
 def _write_wordpiece(folder: Path, tokenizer: Tokenizer) -> RustTokenizer:
-    wordpiece.save_vocab(tokenizer.pieces, folder / "vocab.txt")
-    model = models.WordPiece(tokenizer.id_of, unk_token=tokenizer.special.unk, max_input_chars_per_word=MAX_CHARS_PER_WORD)
-    rust = RustTokenizer(model)
+    wordpiece.save_vocab(tokenizer.pieces, folder / "vocab.txt")  # the limit stands in tokenizer.json
+    limit = tokenizer.max_chars_per_word
+    rust = RustTokenizer(models.WordPiece(tokenizer.id_of, unk_token=tokenizer.special.unk, max_input_chars_per_word=limit))
     rust.normalizer = normalizers.BertNormalizer(lowercase=tokenizer.do_lower_case)
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     rust.decoder = decoders.WordPiece()

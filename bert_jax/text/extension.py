@@ -61,6 +61,8 @@ def cuts_of_new_pieces(tokenizer: Tokenizer, old: Tokenizer) -> list[tuple[int, 
     if tokenizer.content_hash == old.content_hash:
         return []
     both_wordpiece = isinstance(tokenizer, WordPiece) and isinstance(old, WordPiece)
-    if not both_wordpiece or tokenizer.do_lower_case != old.do_lower_case or tokenizer.pieces[: old.size] != old.pieces:
+    if not both_wordpiece or tokenizer.settings != old.settings:
+        return None
+    if tokenizer.do_lower_case != old.do_lower_case or tokenizer.pieces[: old.size] != old.pieces:
         return None
     return [old.cut(piece) for piece in tokenizer.pieces[old.size :]]

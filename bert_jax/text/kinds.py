@@ -26,7 +26,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "wordpiece": Kind("vocab.txt", wordpiece.load, learn.wordpiece_words, learn.save_wordpiece),
+    "wordpiece": Kind(
+        "vocab.txt", wordpiece.load, learn.wordpiece_words, learn.save_wordpiece, may_be_beside=(wordpiece.RULES_FILE,)
+    ),
     "unigram": Kind("spiece.model", sentence_piece.load_unigram, learn.sentencepiece_words, learn.save_unigram),
     "bpe": Kind("spiece.model", sentence_piece.load_bpe, learn.sentencepiece_words, learn.save_bpe),
     "bytelevel": Kind(

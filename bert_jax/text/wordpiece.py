@@ -4,12 +4,13 @@ A text is cleaned and cut at blanks and around Chinese characters. What lies bet
 stands: lower case, accents and punctuation are settled inside it. So chunks are looked up, and only new ones are worked out.
 """
 
+import json
 import re
 import string
 import unicodedata
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ from bert_jax.text.tokenizer import BERT, Encoded, Memo, SpecialPieces, Tokenize
 
 SPECIAL_PIECES = BERT
 MAX_CHARS_PER_WORD = 200  # longer words become [UNK]; the value of WordpieceTokenizer in the released code
+RULES_FILE = "wordpiece_rules.json"  # beside a vocabulary with another limit, and there only
 CHINESE_BLOCKS = (  # first and last character, as in _is_chinese_char
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -86,11 +88,11 @@ class BasicTokenizer:
                 chunk = "".join(c for c in unicodedata.normalize("NFD", chunk) if not _is_accent(c))
         return chunk.translate(self._around_punctuation).split()
 
-    def whole_word(self, text: str) -> str | None:
+    def whole_word(self, text: str, max_chars: int = MAX_CHARS_PER_WORD) -> str | None:
         """The word that the text is, in the case and with the accents that text is read in. None where it is none, several or
         too long to be looked up."""
         words = [word for chunk in self.chunks(text) for word in self.words(chunk)]
-        return words[0] if len(words) == 1 and len(words[0]) <= MAX_CHARS_PER_WORD else None
+        return words[0] if len(words) == 1 and len(words[0]) <= max_chars else None
 
     def aligned_words(self, text: str) -> list[aligned.Aligned]:
         """The words of the text, each letter with its place in it."""
@@ -106,13 +108,20 @@ class BasicTokenizer:
 
 @dataclass(frozen=True)
 class WordPiece(Tokenizer):
+    """
+    Attributes:
+        max_chars_per_word: of longer words nothing is looked up; 100 in vocabularies that come by way of transformers.
+    """
+
+    max_chars_per_word: int = field(default=MAX_CHARS_PER_WORD, kw_only=True)
+
     @property
     def special(self) -> SpecialPieces:
         return BERT
 
     @property
     def settings(self) -> dict:
-        return {"kind": "wordpiece", "max_chars_per_word": MAX_CHARS_PER_WORD}
+        return {"kind": "wordpiece", "max_chars_per_word": self.max_chars_per_word}
 
     def begins_word(self, piece: str) -> bool:
         return not piece.startswith("##")
@@ -167,7 +176,7 @@ class WordPiece(Tokenizer):
         return max(map(len, self.pieces))
 
     def whole_word(self, text: str) -> str | None:
-        return self._basic.whole_word(text)
+        return self._basic.whole_word(text, self.max_chars_per_word)
 
     def cut(self, piece: str) -> tuple[int, ...]:
         """The numbers of the pieces that a piece of any vocabulary becomes: as a word, or, after ##, as the rest of one."""
@@ -176,7 +185,7 @@ class WordPiece(Tokenizer):
 
     def _cut(self, word: str, inside: bool = False) -> tuple[int, ...]:
         """The longest piece that the rest of the word starts with, again and again; [UNK] when there is none."""
-        if len(word) > MAX_CHARS_PER_WORD:
+        if len(word) > self.max_chars_per_word:
             return (self.unk_id,)
         ids, start, table = [], 0, self._inside if inside else self.id_of
         while start < len(word):
@@ -205,12 +214,28 @@ class WordPiece(Tokenizer):
 
 
 def load(vocab_file: str | Path, do_lower_case: bool) -> WordPiece:
-    """Reads a vocabulary of one piece per line, the form of BERT's vocab.txt.
+    """Reads a vocabulary of one piece per line, the form of BERT's vocab.txt, and the RULES_FILE beside it where there is one.
 
     Raises:
-        UserError: the file is absent, unreadable or empty, a piece is there twice, or a special piece is missing.
+        UserError: the file is absent, unreadable or empty, a piece is there twice, a special piece is missing, or the rules are
+            none.
     """
-    return WordPiece(read_pieces(Path(vocab_file)), do_lower_case)
+    path = Path(vocab_file)
+    return WordPiece(read_pieces(path), do_lower_case, max_chars_per_word=_read_limit(path.with_name(RULES_FILE)))
+
+
+def _read_limit(path: Path) -> int:
+    if not path.exists():
+        return MAX_CHARS_PER_WORD
+    try:
+        found = json.loads(read_vocabulary_text(path))
+    except ValueError:
+        found = None
+    limit = found.get("max_chars_per_word") if isinstance(found, dict) and len(found) == 1 else None
+    if type(limit) is not int or limit < 1:
+        expected = 'JSON, {"max_chars_per_word": a whole number from 1 on}'
+        raise UserError("the rules beside the vocabulary are none", got=path, expected=expected)
+    return limit
 
 
 def read_pieces(path: Path) -> tuple[str, ...]:
@@ -244,6 +269,12 @@ def _check(pieces: list[str], path: Path) -> None:
         )
 
 
-def save_vocab(pieces: Sequence[str], path: str | Path) -> None:
-    """Writes one piece per line."""
-    write_vocabulary(Path(path), "".join(f"{piece}\n" for piece in pieces).encode())
+def save_vocab(pieces: Sequence[str], path: str | Path, max_chars_per_word: int = MAX_CHARS_PER_WORD) -> None:
+    """Writes the limit, if it is not the released one, then one piece per line: where the pieces are, their limit is too."""
+    path = Path(path)
+    if max_chars_per_word != MAX_CHARS_PER_WORD:
+        rules = {"max_chars_per_word": max_chars_per_word}
+        write_vocabulary(path.with_name(RULES_FILE), (json.dumps(rules) + "\n").encode())
+    else:
+        path.with_name(RULES_FILE).unlink(missing_ok=True)  # of another vocabulary
+    write_vocabulary(path, "".join(f"{piece}\n" for piece in pieces).encode())

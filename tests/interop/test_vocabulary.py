@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer
 
 from bert_jax.errors import UserError
-from bert_jax.interop import vocabulary
+from bert_jax.interop import certificate, vocabulary
 from bert_jax.interop.strings import strings
 from bert_jax.text import kinds
 from bert_jax.text.tokenizer import BERT
@@ -48,6 +49,34 @@ def test_what_is_written_cuts_as_ours_and_is_read_again(kind, lower, tmp_path):
     vocabulary.write(tmp_path / "out", tokenizer, longest_row=64, segments=True)
     assert len(different(tokenizer, tmp_path / "out", 1000)) <= (2 if kind == "unigram" else 0)
     assert vocabulary.read(tmp_path / "out", tmp_path / "back") == (kind, tokenizer)
+
+
+def test_the_longest_word_that_is_looked_up_goes_out_and_comes_back(tmp_path):
+    tokenizer = replace(learned("wordpiece", True, tmp_path / "learned"), max_chars_per_word=100)
+    written, back = out_and_back(tokenizer, tmp_path)
+    assert written["model"]["max_input_chars_per_word"] == 100 and back == tokenizer
+    assert not different(tokenizer, tmp_path / "out", 1000)
+    others = different(replace(tokenizer, max_chars_per_word=200), tmp_path / "out", 1000)
+    assert others and all(100 < max(map(len, text.split())) <= 200 for text in others)
+
+
+@pytest.mark.parametrize("limit", [0, "100", None])
+def test_a_limit_that_is_none_is_refused(limit, tmp_path):
+    written, _ = out_and_back(learned("wordpiece", True, tmp_path / "learned"), tmp_path)
+    written["model"]["max_input_chars_per_word"] = limit
+    (tmp_path / "out" / "tokenizer.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match="tokenizer.json: max_input_chars_per_word of its model is not one that is supported"):
+        vocabulary.read(tmp_path / "out", tmp_path / "back")
+
+
+def test_a_vocabulary_by_itself_gives_words_up_as_transformers_does(tmp_path):
+    tokenizer = learned("wordpiece", True, tmp_path / "hf")
+    (tmp_path / "W").mkdir()
+    found = vocabulary.read(tmp_path / "hf", tmp_path / "W").tokenizer
+    assert found == replace(tokenizer, max_chars_per_word=100)
+    pytest.importorskip("transformers", reason="the parity extra is not installed")
+    (tmp_path / "hf" / "config.json").write_text('{"model_type": "bert"}')
+    assert certificate.compare_tokenizers(tmp_path / "hf", found, 500) == {"texts": 500, "different": 0}
 
 
 @needs_data
@@ -282,4 +311,6 @@ def test_what_transformers_writes_for_its_classes_has_no_other_rules(kind, name,
     getattr(transformers, name).from_pretrained(tmp_path / "hf").save_pretrained(tmp_path / "saved")
     assert (tmp_path / "saved" / "tokenizer.json").exists()
     (tmp_path / "W").mkdir()
+    if kind == "wordpiece":
+        tokenizer = replace(tokenizer, max_chars_per_word=100)
     assert vocabulary.read(tmp_path / "saved", tmp_path / "W") == (kind, tokenizer)

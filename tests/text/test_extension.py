@@ -50,10 +50,10 @@ def test_a_piece_from_inside_of_words_is_cut_as_one(old, tmp_path):
     assert old.pieces_of(inside) == ["##o", "##glob", "##ulin"] and old.pieces_of(mark) == ["[UNK]"]
 
 
-@pytest.mark.parametrize("other", ["shuffled", "shorter", "cased"])
+@pytest.mark.parametrize("other", ["shuffled", "shorter", "cased", "limited"])
 def test_what_does_not_begin_with_the_old_pieces_is_no_extension(old, tmp_path, other):
-    pieces = {"shuffled": [*PIECES[:-2], "x", "##i", "y"], "shorter": PIECES[:-1], "cased": [*PIECES, "y"]}[other]
-    wordpiece.save_vocab(pieces, tmp_path / "new.txt")
+    pieces = {"shuffled": [*PIECES[:-2], "x", "##i", "y"], "shorter": PIECES[:-1]}.get(other, [*PIECES, "y"])
+    wordpiece.save_vocab(pieces, tmp_path / "new.txt", 100 if other == "limited" else 200)
     assert cuts_of_new_pieces(wordpiece.load(tmp_path / "new.txt", do_lower_case=other != "cased"), old) is None
     assert cuts_of_new_pieces(old, old) == []
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.errors import UserError
-from bert_jax.text.wordpiece import SPECIAL_PIECES, WordPiece, load, save_vocab
+from bert_jax.text import kinds
+from bert_jax.text.wordpiece import RULES_FILE, SPECIAL_PIECES, WordPiece, load, save_vocab
 from tests.paths import DATA, needs_data
 from tests.text import hostile
 from tests.text.full_tokenizer import tokenize
@@ -117,6 +118,26 @@ def test_saved_pieces_load_again(tmp_path):
     save_vocab(pieces, tmp_path / "vocab.txt")
     assert load(tmp_path / "vocab.txt", True).pieces == pieces
     assert [path.name for path in tmp_path.iterdir()] == ["vocab.txt"]
+
+
+def test_a_limit_of_its_own_is_kept_beside_the_pieces_and_goes_with_a_copy(tmp_path):
+    save_vocab(SMALL.pieces, tmp_path / "vocab.txt", 6)
+    found = load(tmp_path / "vocab.txt", True)
+    assert [found.pieces_of(ids) for ids in found.encode(["unable", "running"])] == [["un", "##able"], ["[UNK]"]]
+    assert (found.whole_word("running"), SMALL.whole_word("running")) == (None, "running")
+    (tmp_path / "to").mkdir()
+    kinds.copy("wordpiece", tmp_path / "vocab.txt", tmp_path / "to")
+    assert load(tmp_path / "to" / "vocab.txt", True) == found and found.content_hash != SMALL.content_hash
+    save_vocab(SMALL.pieces, tmp_path / "to" / "vocab.txt")
+    assert load(tmp_path / "to" / "vocab.txt", True) == SMALL
+
+
+@pytest.mark.parametrize("content", ["{", "[8]", "{}", '{"max_chars_per_word": 0}', '{"max_chars_per_word": 8, "more": 1}'])
+def test_a_limit_that_is_none_is_refused(content, tmp_path):
+    save_vocab(SMALL.pieces, tmp_path / "vocab.txt")
+    (tmp_path / RULES_FILE).write_text(content)
+    with pytest.raises(UserError, match=f"(?s)rules beside the vocabulary are none.*{RULES_FILE}.*a whole number from 1 on"):
+        load(tmp_path / "vocab.txt", True)
 
 
 def test_saving_where_nothing_can_be_written_is_one_message(tmp_path):
