@@ -78,6 +78,10 @@ def test_two_steps_end_to_end_read_every_key_and_are_scored(pretrained, data, tu
     assert finetune.finetune(load(pretrained, data), workdir, quiet=True) == result
 
 
+def test_one_step_on_a_task_is_the_same_in_every_mode(pretrained, data, tmp_path):
+    tiny.same_step_in_every_mode(partial(load, pretrained, data), tmp_path)
+
+
 def test_it_is_evaluated_as_it_was_reported_and_goes_out_when_what_it_started_from_is_gone(pretrained, tuned, tmp_path, capsys):
     workdir, result, _, _ = tuned
     away = pretrained.rename(tmp_path / "away")

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from bert_jax import config as configs
-from bert_jax import inputs
+from bert_jax import finetune, inputs
 from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, build_optimizer
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.parallel.step import init_state
+from bert_jax.train.watch import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 WHO = ("the cat", "a dog", "my aunt", "the old king")
@@ -84,3 +85,19 @@ def given_to_fit(monkeypatch, module, begin) -> dict:
         with pytest.raises(KeyboardInterrupt):
             begin()
     return given
+
+
+def same_step_in_every_mode(load, folder: Path) -> None:
+    """Asserts that a step of fine-tuning is one and the same in both modes, without dropout, which each device draws for itself.
+
+    Args:
+        load: changes -> the config.
+    """
+    rates = {"model__hidden_dropout_prob": 0.0, "model__attention_probs_dropout_prob": 0.0}
+    found = {}
+    for mode in ("jit", "pmap"):
+        config = load(**rates, data__max_train_examples=8, train__log_every_steps=1, parallel__mode=mode)
+        assert finetune.finetune(config, folder / mode, quiet=True)["step"] == 1
+        found[mode], *_ = [record for record in read_metrics(folder / mode) if record["kind"] == "train"]
+    for name in ("loss", "grad_norm"):
+        assert found["pmap"][name] == pytest.approx(found["jit"][name], rel=2e-5)
