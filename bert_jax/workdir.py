@@ -152,24 +152,21 @@ def same_store(facts: dict, content_hash: str) -> None:
 
 def same_teacher(facts: dict, now: dict) -> None:
     """Raises UserError unless the checkpoint with the first facts learned from the teacher of the second, or both have none."""
-    if facts.get("teacher") != now.get("teacher"):
-        raise UserError(
-            "the teacher is not the one that the checkpoint learned from",
-            got=f"parameters {now['teacher'][:12]}",
-            expected=f"parameters {facts['teacher'][:12]}",
-            fix="give the folder of the original by --config.objective.teacher, or train in a new workdir",
-        )
+    fix = "give the folder of the original by --config.objective.teacher, or train in a new workdir"
+    _require_same("teacher", facts, now, "the teacher is not the one that the checkpoint learned from", fix)
 
 
 def same_features(facts: dict, now: dict) -> None:
     """Raises UserError unless the checkpoint with the first facts knows of pieces what the second do, or both know nothing."""
-    if facts.get("features") != now.get("features"):
-        raise UserError(
-            "the files of model.features do not say what the checkpoint was trained with",
-            got=f"content {now['features'][:12]}",
-            expected=f"content {facts['features'][:12]}",
-            fix="put the original files back, or train in a new workdir",
-        )
+    fault = "the files of model.features do not say what the checkpoint was trained with"
+    _require_same("features", facts, now, fault, "put the original files back, or train in a new workdir")
+
+
+def _require_same(name: str, facts: dict, now: dict, fault: str, fix: str) -> None:
+    """Of two facts that are hashes of a content, either of which may be missing."""
+    if facts.get(name) != now.get(name):
+        got, expected = (f"content {given.get(name, 'none')[:12]}" for given in (now, facts))
+        raise UserError(fault, got=got, expected=expected, fix=fix)
 
 
 def same_start(facts: dict, content_hash: str) -> None:

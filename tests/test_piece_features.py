@@ -9,6 +9,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax import convert, finetune, inputs, run
+from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.errors import UserError
 from bert_jax.trained import open_trained
@@ -103,6 +104,13 @@ def test_a_changed_file_is_refused(files, copied, tmp_path, capsys):
     more = files.arguments(**{"train.num_train_steps": 6, "model.features.pinyin.file": changed})
     assert main(["train", f"--config={files.folder}/config.py", f"--workdir={copied}", *more]) == 2
     assert "the files of model.features do not say what the checkpoint was trained with" in capsys.readouterr().err
+
+
+def test_a_file_where_there_was_none_is_refused_and_the_other_way_round():
+    for facts, now in (({"features": "ab" * 32}, {}), ({}, {"features": "ab" * 32})):
+        with pytest.raises(UserError, match="content none"):
+            workdirs.same_features(facts, now)
+    workdirs.same_features({}, {})
 
 
 def test_a_wrong_file_ends_with_exit_code_2_before_anything_is_trained(files, tmp_path, capsys):
