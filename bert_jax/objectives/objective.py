@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from bert_jax.errors import UserError
+from bert_jax.ranges import NOT_NEGATIVE
 
 
 class Term(NamedTuple):
@@ -55,7 +56,7 @@ def weighted(objective: Objective, factors: Iterable[tuple[str, float]]) -> Obje
     """
     losses, terms = [name for name, term in objective.terms.items() if term.coefficient], dict(objective.terms)
     for factor in factors:
-        if not isinstance(factor, Sequence) or len(factor) != 2 or factor[0] not in losses or not _is_weight(factor[1]):
+        if not isinstance(factor, Sequence) or len(factor) != 2 or factor[0] not in losses or factor[1] not in NOT_NEGATIVE:
             raise UserError(
                 "objective.loss_weights does not name losses and their weights",
                 got=factor,
@@ -64,10 +65,6 @@ def weighted(objective: Objective, factors: Iterable[tuple[str, float]]) -> Obje
         name, number = factor
         terms[name] = terms[name]._replace(coefficient=objective.terms[name].coefficient * number)
     return objective._replace(terms=terms)
-
-
-def _is_weight(number: object) -> bool:
-    return isinstance(number, (int, float)) and 0 <= number < float("inf")
 
 
 def mean(total, count):
