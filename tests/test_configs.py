@@ -148,6 +148,14 @@ def test_the_model_and_the_optimiser_build(name):
     jax.eval_shape(optimizer.init, params)
 
 
+def test_losses_weigh_what_the_config_says():
+    objective = build_objective(load("bert.py:tiny", "objective.loss_weights=(('next_sentence_loss', 0.5),)"), vocab_size=9)
+    assert {name: term.coefficient for name, term in objective.terms.items() if term.coefficient} == {
+        "masked_lm_loss": 1.0,
+        "next_sentence_loss": 0.5,
+    }
+
+
 @pytest.mark.parametrize("row", ["sst2", *(f"mrpc-{step}" for step in TASK_STEPS)])
 def test_the_objective_of_a_task_builds(row):
     config = load(f"finetune_glue.py:{row}")

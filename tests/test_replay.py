@@ -37,6 +37,14 @@ def test_the_mean_of_the_rows_is_the_loss_that_was_logged(trained):
     assert metrics["next_sentence_loss"].mean() == pytest.approx(record["next_sentence_loss"], rel=1e-5)
 
 
+def test_the_held_out_rows_are_evaluated_with_other_masks_where_they_are_asked_for(trained):
+    record = [record for record in run.read_metrics(trained) if record["kind"] == "held_out"][-1]
+    own, masked = run.evaluate_trained(trained), run.evaluate_trained(trained, {"mask_token_prob": 1.0, "random_token_prob": 0.0})
+    assert own["masked_lm_loss"] == pytest.approx(record["masked_lm_loss"], rel=1e-5)
+    assert masked["unigram_loss"] == pytest.approx(own["unigram_loss"])  # the same places
+    assert masked["masked_lm_loss"] != pytest.approx(own["masked_lm_loss"], rel=1e-5)
+
+
 def test_the_rows_are_shown_with_their_losses_the_worst_first(trained):
     shown = io.StringIO()
     metrics = replay(trained, 8, rows=2, console=Console(file=shown, width=400))
