@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,14 +11,32 @@ from bert_jax.data.loader import Batch, made_ahead
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
 
+MAX_WINDOW = 64  # batches among which rows of like length find each other
 MIN_SEQ_LENGTH = 5  # a piece of each sentence between [CLS], [SEP] and [SEP]
 
 
 class Example(NamedTuple):
-    """Its texts, and the number of the class or a score."""
+    """Its texts, the class as the file spells it or a score, None where it is asked for; and its name in the file."""
 
     texts: tuple[str, ...]
-    label: int | float
+    label: str | float | None
+    id: str = ""
+
+
+class Rows(Protocol):
+    """N rows that a model reads, in the order of their examples.
+
+    Attributes:
+        lengths: int32[N], or [N, T] where a row holds T texts.
+        owners: int[N], the number of the example that each belongs to.
+    """
+
+    lengths: np.ndarray
+    owners: np.ndarray
+
+    def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
+        """The rows with these numbers, int[B], each cut to `length` places, at least as many as the longest of them has; of
+        weight 0 those that only fill the last batch, float32[B]."""
 
 
 class Encoded(NamedTuple):
@@ -27,41 +45,73 @@ class Encoded(NamedTuple):
     input_ids: np.ndarray  # int32[N, L]
     first_lengths: np.ndarray  # int32[N], A with the special pieces beside it
     lengths: np.ndarray  # int32[N], the whole row
-    label_ids: np.ndarray  # int32[N]
+    labels: np.ndarray  # int32[N] classes, or float32[N] scores; 0 where there is no label
+    class_weights: np.ndarray | None = None  # float32[C], by which the loss of each class is multiplied in training
 
-    def batch(self, rows: np.ndarray, weights: np.ndarray) -> Batch:
-        """The examples with these numbers, int[B]; of weight 0 those that only fill the last batch, float32[B]."""
-        place = np.arange(self.input_ids.shape[-1])
+    @property
+    def owners(self) -> np.ndarray:
+        return np.arange(len(self.lengths))
+
+    def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
+        """See Rows."""
+        place = np.arange(length)
         mask = (place < self.lengths[rows, None]) & (weights[:, None] > 0)
+        labels = self.labels[rows]
+        if self.class_weights is not None:
+            weights = weights * self.class_weights[labels]
         return {
-            "input_ids": self.input_ids[rows],
+            "input_ids": self.input_ids[rows, :length],
             "input_mask": mask.astype(np.int32),
             "segment_ids": (mask & (place >= self.first_lengths[rows, None])).astype(np.int32),
-            "label_ids": self.label_ids[rows],
-            "label_weights": weights,
+            _label_name(labels): labels,
+            "label_weights": weights.astype(np.float32),
         }
 
 
 class EncodedTexts(NamedTuple):
-    """N examples of T texts, each a row [CLS] text [SEP] of its own."""
+    """N examples of T texts, each a row [CLS] text [SEP] of its own, or a pair."""
 
     input_ids: np.ndarray  # int32[N, T, L]
+    first_lengths: np.ndarray  # int32[N, T], as in Encoded
     lengths: np.ndarray  # int32[N, T]
-    labels: np.ndarray  # int32[N] classes, or float32[N] scores
+    labels: np.ndarray  # int32[N] classes or numbers of a text, or float32[N] scores
+    weighted: bool = False  # whether its objective reads label_weights, as that of a choice does
 
-    def batch(self, rows: np.ndarray, weights: np.ndarray) -> Batch:
-        """As Encoded.batch, for sentence encoders."""
-        mask = (np.arange(self.input_ids.shape[-1]) < self.lengths[rows, :, None]) & (weights[:, None, None] > 0)
+    @property
+    def owners(self) -> np.ndarray:
+        return np.arange(len(self.lengths))
+
+    def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
+        """See Rows."""
+        place = np.arange(length)
+        mask = (place < self.lengths[rows, :, None]) & (weights[:, None, None] > 0)
+        labels = self.labels[rows]
         return {
-            "input_ids": self.input_ids[rows],
+            "input_ids": self.input_ids[rows, :, :length],
             "input_mask": mask.astype(np.int32),
-            "segment_ids": np.zeros(mask.shape, np.int32),
-            "label_values" if self.labels.dtype == np.float32 else "label_ids": self.labels[rows],
+            "segment_ids": (mask & (place >= self.first_lengths[rows, :, None])).astype(np.int32),
+            _label_name(labels): labels,
+            **({"label_weights": weights.astype(np.float32)} if self.weighted else {}),
         }
 
 
-def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> Encoded:
-    """Examples of one sentence each, or of two each, as rows of max_seq_length places; what does not fit is cut off."""
+def _label_name(labels: np.ndarray) -> str:
+    return "label_values" if labels.dtype == np.float32 else "label_ids"
+
+
+def encode(
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    max_seq_length: int,
+    labels: Sequence[str] = (),
+    class_weights: Sequence[float] = (),
+) -> Encoded:
+    """Examples of one sentence each, or of two each, as rows of max_seq_length places; what does not fit is cut off.
+
+    Args:
+        labels: the classes, in order; () where the labels of the examples are scores.
+        class_weights: a factor of the loss for each class; () for 1.
+    """
     if max_seq_length < MIN_SEQ_LENGTH:
         raise UserError("data.max_seq_length is too small", got=max_seq_length, expected=f"at least {MIN_SEQ_LENGTH}")
     input_ids = np.full((len(examples), max_seq_length), tokenizer.pad_id, np.int32)
@@ -73,21 +123,33 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: in
         input_ids[row, : len(ids)] = ids
         first_lengths[row] = len(ids) if len(kept) == 1 else ids.index(tokenizer.sep_id) + 1
         lengths[row] = len(ids)
-    return Encoded(input_ids, first_lengths, lengths, np.array([example.label for example in examples], np.int32))
+    weights = np.array(class_weights, np.float32) if class_weights else None
+    return Encoded(input_ids, first_lengths, lengths, label_numbers(examples, labels), weights)
 
 
-def encode_texts(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> EncodedTexts:
+def label_numbers(examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:
+    """int32[N], the places of their labels among these; float32[N], the labels themselves where there are none. 0 for None."""
+    if labels:
+        place = {label: number for number, label in enumerate(labels)} | {None: 0}
+        return np.array([place[example.label] for example in examples], np.int32)
+    return np.array([example.label or 0 for example in examples], np.float32)
+
+
+def encode_texts(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int, labels: Sequence[str] = ()
+) -> EncodedTexts:
     """Examples of equally many texts, each text as a row of max_seq_length places; what does not fit is cut off."""
-    labels = np.array([example.label for example in examples])
     sides = [
-        encode([Example((text,), 0) for text in texts], tokenizer, max_seq_length)
+        encode([Example((text,), None) for text in texts], tokenizer, max_seq_length)
         for texts in zip(*(example.texts for example in examples), strict=True)
     ]
-    return EncodedTexts(
-        np.stack([side.input_ids for side in sides], axis=1),
-        np.stack([side.lengths for side in sides], axis=1),
-        labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32),
-    )
+    return stacked(sides, label_numbers(examples, labels))
+
+
+def stacked(sides: Sequence[Encoded], labels: np.ndarray, *, weighted: bool = False) -> EncodedTexts:
+    """The T texts of N examples, side by side."""
+    arrays = (np.stack([getattr(side, name) for side in sides], axis=1) for name in ("input_ids", "first_lengths", "lengths"))
+    return EncodedTexts(*arrays, labels, weighted)
 
 
 def truncated(lengths: Sequence[int], room: int) -> list[int]:
@@ -107,33 +169,78 @@ def truncated(lengths: Sequence[int], room: int) -> list[int]:
 
 @dataclass(frozen=True)
 class FinetuneLoader:
-    """Training batches; examples are numbered through over all epochs, each epoch in an order of its own."""
+    """Training batches; rows are numbered through over all epochs, each epoch in an order of its own.
 
-    encoded: Encoded | EncodedTexts
+    Attributes:
+        row_length: places of every row; fewer where multiple_of is given.
+        multiple_of: rows of like length then share a batch, that is padded to a multiple of it; 0: all to row_length. Of
+            MAX_WINDOW batches in that order the rows are sorted by length and dealt out anew, and the batches shuffled.
+    """
+
+    encoded: Rows
     batch_size: int
     seed: int
+    row_length: int
+    multiple_of: int = 0
 
     def batch(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
         """The arrays of bert_jax/batch.py that the task needs: the rows of this process, in the global order.
 
         batch_size counts the rows of all processes and divides by their number.
         """
-        share, size = self.batch_size // process_count, len(self.encoded.lengths)
-        epochs, places = np.divmod(step * self.batch_size + process_index * share + np.arange(share), size)
-        rows = np.empty(share, np.int64)
+        rows = self._rows(step)
+        length = padded_length(self.encoded, rows, self.row_length, self.multiple_of)
+        share = self.batch_size // process_count
+        rows = rows[process_index * share : (process_index + 1) * share]
+        return self.encoded.batch(rows, np.ones(share, np.float32), length)
+
+    def _rows(self, step: int) -> np.ndarray:
+        """int[batch_size]."""
+        if not self.multiple_of:
+            return self._ordered(step * self.batch_size + np.arange(self.batch_size))
+        batches = min(max(len(self.encoded.lengths) // self.batch_size, 1), MAX_WINDOW)
+        window, place = divmod(step, batches)
+        rows = self._ordered(window * batches * self.batch_size + np.arange(batches * self.batch_size))
+        by_length = rows[np.argsort(longest(self.encoded, rows), kind="stable")].reshape(batches, self.batch_size)
+        return by_length[keyed.permute(np.array([place]), batches, keyed.key_of(self.seed, "finetune batches", window))[0]]
+
+    def _ordered(self, numbers: np.ndarray) -> np.ndarray:
+        """The rows that stand at these places of the training, counted from 0 over all epochs."""
+        size = len(self.encoded.lengths)
+        epochs, places = np.divmod(numbers, size)
+        rows = np.empty(len(numbers), np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             rows[here] = keyed.permute(places[here], size, keyed.key_of(self.seed, "finetune order", int(epoch)))
-        return self.encoded.batch(rows, np.ones(share, np.float32))
+        return rows
 
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
         """Batches from `start_step` on, without end."""
         return made_ahead(self.batch, start_step)
 
 
-def evaluation_batches(encoded: Encoded | EncodedTexts, batch_size: int) -> Iterator[Batch]:
-    """Every example once, in order; the last batch is filled up with rows whose weights are 0."""
-    size = len(encoded.lengths)
-    for start in range(0, size, batch_size):
-        rows = np.arange(start, start + batch_size)
-        yield encoded.batch(np.minimum(rows, size - 1), (rows < size).astype(np.float32))
+def longest(encoded: Rows, rows: np.ndarray) -> np.ndarray:
+    """int[N], pieces of each row, of its longest text where there are several."""
+    lengths = encoded.lengths[rows]
+    return lengths if lengths.ndim == 1 else lengths.max(axis=1)
+
+
+def padded_length(encoded: Rows, rows: np.ndarray, row_length: int, multiple_of: int) -> int:
+    if not multiple_of:
+        return row_length
+    return min(-(-int(longest(encoded, rows).max()) // multiple_of) * multiple_of, row_length)
+
+
+def evaluation_batches(
+    encoded: Rows, batch_size: int, row_length: int, multiple_of: int = 0
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """(numbers of the rows, batch) so that every row comes once: in order, or the longest first where those of like length share
+    a batch; the last batch is filled up with rows whose weights are 0, and has fewer numbers."""
+    order = np.arange(len(encoded.lengths))
+    if multiple_of:
+        order = np.argsort(-longest(encoded, order), kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        filled = np.concatenate([rows, np.repeat(rows[-1:], batch_size - len(rows))])
+        weights = (np.arange(batch_size) < len(rows)).astype(np.float32)
+        yield rows, encoded.batch(filled, weights, padded_length(encoded, rows, row_length, multiple_of))

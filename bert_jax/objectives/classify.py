@@ -22,6 +22,14 @@ def classify(config: EncoderConfig, num_classes: int) -> Objective:
     return labelled(config, head, name="classifier", predicted="logits_BC", vectors=lambda out: out.pooled_BD)
 
 
+def _class_sums(logits, batch) -> dict:
+    loss, hits = cross_entropy_sums(logits, batch["label_ids"], batch["label_weights"])
+    return {"loss": loss, "accuracy": hits}
+
+
+CLASS_TERMS = {"loss": Term("labels", 1.0), "accuracy": Term("labels")}
+
+
 def labelled(
     config: EncoderConfig,
     head,
@@ -31,8 +39,11 @@ def labelled(
     vectors: Callable,
     rows: Callable = lambda batch: batch,
     shaped: Callable = lambda logits, batch: logits,
+    measured: Callable = _class_sums,
+    terms: dict[str, Term] = CLASS_TERMS,
 ) -> Objective:
-    """Mean cross-entropy of label_ids under the softmax of what a head makes of the encoder's vectors, with dropout between them.
+    """What a head makes of the encoder's vectors, with dropout between them; by default with the mean cross-entropy of label_ids
+    under its softmax.
 
     Args:
         name: of the head in params, beside "encoder".
@@ -40,6 +51,7 @@ def labelled(
         vectors: EncoderOutput -> what the head is given.
         rows: batch -> what the encoder reads.
         shaped: (what the head gives, batch) -> the logits.
+        measured: (logits, batch) -> the sums of `terms`.
     """
     encoder = Encoder(config)
 
@@ -57,13 +69,12 @@ def labelled(
         return totals({"labels": batch["label_weights"], "tokens": batch["input_mask"]})
 
     def sums(params, batch, context):
-        loss, hits = cross_entropy_sums(logits(params, batch, context.rng), batch["label_ids"], batch["label_weights"])
-        return {"loss": loss, "accuracy": hits}
+        return measured(logits(params, batch, context.rng), batch)
 
     def predict(params, batch):
         return {predicted: logits(params, batch, None)}
 
-    return Objective(init, counts, sums, {"loss": Term("labels", 1.0), "accuracy": Term("labels")}, predict)
+    return Objective(init, counts, sums, terms, predict)
 
 
 def dropped(config: EncoderConfig, given, rng) -> jax.Array:
