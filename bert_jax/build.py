@@ -94,12 +94,13 @@ def named_objective(table: Mapping[str, Callable], section, encoder: EncoderConf
         settings["teacher"] = encoder_config(teacher_model, encoder.vocab_size)
     if name not in table:
         raise UserError("objective.name is unknown", got=name, expected=" or ".join(table))
-    _, *known = inspect.signature(table[name]).parameters
-    if set(settings) != set(known):
+    _, *arguments = inspect.signature(table[name]).parameters.values()
+    known, needed = ({one.name for one in arguments if one.default is one.empty or optional} for optional in (True, False))
+    if not needed <= set(settings) <= known:
         raise UserError(
             f"the section objective does not fit objective.name={name}",
             got=", ".join(sorted(settings)) or "nothing more",
-            expected=", ".join(known) or "nothing more",
+            expected=", ".join(one.name for one in arguments) or "nothing more",
             fix="start from a config file with this objective, and change its settings",
         )
     return weighted(table[name](encoder, **settings), factors)
@@ -146,13 +147,7 @@ def loader_config(config) -> loader.LoaderConfig:
     phases = _phases(config)
     longest = max(phase.max_seq_length for phase in phases)
     encoder = encoder_config(dict(config.model), vocab_size=1)
-    positions = encoder.longest_row
-    if longest > positions:
-        raise UserError(
-            "data.max_seq_length is longer than the positions of the encoder",
-            got=f"{longest}, with model.max_position_embeddings={config.model.max_position_embeddings}",
-            expected=f"at most {positions}, in data.later_phases too",
-        )
+    require_room(longest, encoder)
     rows = loader.LoaderConfig(
         phases=phases,
         short_seq_prob=data.short_seq_prob,
@@ -182,6 +177,15 @@ def loader_config(config) -> loader.LoaderConfig:
             expected="0.0 for both",
         )
     return rows
+
+
+def require_room(max_seq_length: int, encoder: EncoderConfig) -> None:
+    if max_seq_length > encoder.longest_row:
+        raise UserError(
+            "data.max_seq_length is longer than the positions of the encoder",
+            got=f"{max_seq_length}, with model.max_position_embeddings={encoder.max_position_embeddings}",
+            expected=f"at most {encoder.longest_row}, in data.later_phases too",
+        )
 
 
 def _phases(config) -> tuple[loader.Phase, ...]:

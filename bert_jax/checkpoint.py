@@ -34,7 +34,7 @@ class _Damaged(ValueError):
 
 
 class Checkpoints:
-    """The checkpoints/ folder of a run: the newest `keep`, and the one with the lowest held-out loss among those that have one;
+    """The checkpoints/ folder of a run: the newest `keep`, and the one with the lowest cost among those that have one;
     one more while a save is under way.
 
     A checkpoint is (state, facts): a pytree of arrays, and JSON about it (data position, vocabulary hash, ...).
@@ -66,12 +66,16 @@ class Checkpoints:
         except DISK_ERRORS as error:
             raise _unwritable(folder, error) from None
 
-    def save(self, step: int, state: Any, facts: dict, *, held_out_loss: float | None = None) -> None:
-        """Starts a save; the arrays are on the host when this returns, so the caller may go on and change its own."""
+    def save(self, step: int, state: Any, facts: dict, *, cost: float | None = None) -> None:
+        """Starts a save; the arrays are on the host when this returns, so the caller may go on and change its own.
+
+        Args:
+            cost: what the best is chosen by, the lower the better: the held-out loss, or minus a metric.
+        """
         host = jax.tree.map(np.asarray, state)
         self.wait()
         self._refuse_a_full_disk(sum(array.nbytes for array in jax.tree.leaves(host)))
-        record = {**facts, "step": step, "held_out_loss": held_out_loss, "checksums": checksums(host)}
+        record = {**facts, "step": step, "cost": cost, "checksums": checksums(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), facts=ocp.args.JsonSave(record))
         for damaged in self._damaged:  # only now: who reads deletes nothing
             self._manager.delete(damaged)
@@ -90,20 +94,20 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
             steps = [step for step in self.steps() if step not in self._damaged]
-            losses = {step: loss for step in steps if (loss := self._held_out_loss(step)) is not None}
+            costs = {step: cost for step in steps if (cost := self._cost(step)) is not None}
             for step in steps[: -self._keep]:
-                if step != min(losses, key=losses.get, default=None):
+                if step != min(costs, key=costs.get, default=None):
                     self._manager.delete(step)
         except DISK_ERRORS as error:
             raise _unwritable(self._folder, error) from None
 
-    def _held_out_loss(self, step: int) -> float | None:
+    def _cost(self, step: int) -> float | None:
         """None where there was no evaluation, it was not finite, or the checkpoint cannot be read."""
         try:
-            loss = json.loads((self._folder / str(step) / "facts" / "metadata").read_text())["held_out_loss"]
+            cost = json.loads((self._folder / str(step) / "facts" / "metadata").read_text())["cost"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return loss if isinstance(loss, float) and math.isfinite(loss) else None
+        return cost if isinstance(cost, float) and math.isfinite(cost) else None
 
     def restore(
         self,
@@ -191,7 +195,7 @@ class Checkpoints:
                 name, seen = jax.tree_util.keystr(path), f"{leaf.dtype}{list(leaf.shape)}"
                 raise ValueError(f"{name} is {seen}, the config makes it {wanted.dtype}{list(np.shape(wanted))}")
         recorded, found = facts.pop("checksums"), checksums(state)
-        del facts["held_out_loss"]
+        del facts["cost"]
         wrong = sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
         if wrong:
             raise _Damaged(

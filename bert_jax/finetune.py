@@ -2,8 +2,11 @@
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from bert_jax import build, jobs
@@ -12,21 +15,28 @@ from bert_jax.checkpoint import content_hash
 from bert_jax.data import finetune as data
 from bert_jax.errors import UserError
 from bert_jax.inputs import vocabulary_path
+from bert_jax.models.encoder import EncoderConfig
+from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.layout import make_layout
 from bert_jax.predict.embed import embed
+from bert_jax.ranges import require, whole
 from bert_jax.tasks import sentences
 from bert_jax.text import kinds
 from bert_jax.train.evaluate import evaluate
-from bert_jax.train.fit import FitConfig, fit
+from bert_jax.train.fit import FitConfig, Judge, best_step, fit
 from bert_jax.train.watch import read_metrics
-from bert_jax.trained import goes_on, objective_of, open_teacher, open_trained, teacher_params
+from bert_jax.trained import Teacher, Trained, goes_on, objective_of, open_teacher, open_trained, teacher_params
 from bert_jax.transfer import transfer
 
+PREDICTIONS = "predictions.jsonl"
 TAKEN_OVER = ("encoder", "projections")  # of the model that training starts from: a head knows other classes
+RANGES = {"patience": whole(0), "reinit_layers": whole(0)}
 
 
 def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict | None:
     """Fine-tunes the encoder of config.init_checkpoint, from where the workdir stood, and scores it on the dev set.
+
+    Beside the checkpoints it leaves result.json and, where the task has answers, predictions.jsonl with one for each dev example.
 
     Returns:
         What result.json holds: the metrics of the task, and the loss. None when a signal stopped it; the same call then
@@ -41,75 +51,171 @@ def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict |
 
 
 def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
-    task = jobs.named(config.task)
+    fit_settings = _fit_settings(config)
+    examples = jobs.read_examples(config)
+    for message in examples.skipped:
+        say(f"left out: {message}")
+    model = _model(config, examples.labels, say)
+    start, objective, size = model.start, model.objective, config.train.train_batch_size
+    job = jobs.make_job(config, examples, model.encoder, objective, start.tokenizer)
+    fit_config = _fit_config(fit_settings, len(job.train.lengths), size)
+    optimizer, schedule = build.build_task_optimizer(config, fit_config.num_train_steps)
+    wanted = jax.eval_shape(objective.init, jax.random.key(0))
+    found = transfer(start.params, wanted, source=config.init_checkpoint, only=TAKEN_OVER)
+    facts = model.facts | {"labels": list(examples.labels), "start": content_hash(found.params)}
+
+    def accept(saved: dict) -> None:
+        workdirs.same_vocabulary(saved, start.tokenizer)
+        workdirs.same_start(saved, facts["start"])
+        workdirs.same_teacher(saved, model.teacher.facts)
+
+    if not goes_on(workdir):
+        kinds.copy(start.config.text.kind, vocabulary_path(start.config, Path(config.init_checkpoint)), workdir)
+    workdirs.write_config(config, workdir, facts)
+    counts = {"train": len(examples.train), "dev": len(examples.dev)}
+    say(f"{config.task}: {counts['train']:,} training and {counts['dev']:,} dev examples, {fit_config.num_train_steps:,} steps")
+    say(f"from {config.init_checkpoint}, step {start.step:,}: {found.describe()}")
+    ended = fit(
+        objective,
+        optimizer,
+        schedule,
+        _layout(config, objective, optimizer),
+        data.FinetuneLoader(job.train, size, config.seed, *_shape(config)).iterate,
+        lambda: _dev_batches(config, job),
+        fit_config,
+        workdir,
+        seed=config.seed,
+        facts=lambda step: facts | {"position": {"rows": step * size}},
+        accept=accept,
+        pretrained=_with_new_top(found.params, objective, config),
+        frozen=model.teacher.params,
+        judge=Judge(lambda params: job.score(params).metrics, config.train.best_by, config.train.patience),
+        quiet=quiet,
+    )
+    if not ended.complete:
+        say(f"stopped and saved at step {ended.step:,}; the same command continues")
+        return None
+    step, params = _chosen(config, workdir, ended, say)
+    return _write_scores(job, examples, step, params, job.before(start.params["encoder"]), counts, config, workdir)
+
+
+class _Model(NamedTuple):
+    """What is trained, and from what; facts are kept in its checkpoints."""
+
+    start: Trained
+    teacher: Teacher
+    encoder: EncoderConfig
+    objective: Objective
+    facts: dict
+
+
+def _model(config, labels: tuple[str, ...], say) -> _Model:
     if not config.init_checkpoint:
         raise UserError("init_checkpoint is empty", expected="--config.init_checkpoint=FOLDER, the workdir of a trained model")
     start = open_trained(Path(config.init_checkpoint), say=say)
-    tokenizer, teacher = start.tokenizer, open_teacher(config, start.tokenizer, say=say)
-    model = start.config.model.to_dict() | dict(config.model) | {"pooler": task.pooler}
-    encoder = build.encoder_config(model, tokenizer.size)
+    teacher = open_teacher(config, start.tokenizer, labels, say=say)
+    model = start.config.model.to_dict() | dict(config.model) | {"pooler": jobs.has_pooler(config.task)}
+    encoder = build.encoder_config(model, start.tokenizer.size)
     if unknown := [feature.name for feature in encoder.features if not feature.file or feature not in start.encoder.features]:
         raise UserError(
             "texts of tasks come without features of their tokens, but for what the model to start from knows of pieces",
             got=", ".join(f"model.features.{name}" for name in unknown),
             expected="a model without",
         )
-    objective = build.named_objective(task.objectives, config.objective, encoder, teacher.facts.get("teacher_model"))
-    job = task.job(config, encoder, objective, tokenizer)
-    wanted = jax.eval_shape(objective.init, jax.random.key(0))
-    found = transfer(start.params, wanted, source=config.init_checkpoint, only=TAKEN_OVER)
-    num_examples = {"train": len(job.train.lengths), "dev": len(job.dev.lengths)}
-    fit_config = _fit_config(config, num_examples["train"])
-    size, steps = config.train.train_batch_size, fit_config.num_train_steps
-    optimizer, schedule = build.build_task_optimizer(config, steps)
-    facts = {
-        "vocabulary": tokenizer.content_hash,
-        "text": {key: start.config.text[key] for key in ("kind", "do_lower_case")},
-        "model": model,
-        "start": content_hash(found.params),
-        **teacher.facts,
-    }
-
-    def accept(saved: dict) -> None:
-        workdirs.same_vocabulary(saved, tokenizer)
-        workdirs.same_start(saved, facts["start"])
-        workdirs.same_teacher(saved, teacher.facts)
-
-    if not goes_on(workdir):
-        kinds.copy(start.config.text.kind, vocabulary_path(start.config, Path(config.init_checkpoint)), workdir)
-    workdirs.write_config(config, workdir, facts)
-    say(f"{config.task}: {num_examples['train']:,} training and {num_examples['dev']:,} dev examples, {steps:,} steps")
-    say(f"from {config.init_checkpoint}, step {start.step:,}: {found.describe()}")
-    ended = fit(
-        objective,
-        optimizer,
-        schedule,
-        make_layout(config.parallel.mode, objective, optimizer, seed=config.seed, batch_size=size),
-        data.FinetuneLoader(job.train, size, config.seed).iterate,
-        lambda: data.evaluation_batches(job.dev, size),
-        fit_config,
-        workdir,
-        seed=config.seed,
-        facts=lambda step: facts | {"position": {"rows": step * size}},
-        accept=accept,
-        pretrained=found.params,
-        frozen=teacher.params,
-        quiet=quiet,
-    )
-    if not ended.complete:
-        say(f"stopped and saved at step {ended.step:,}; the same command continues")
-        return None
-    held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
-    metrics = job.score(ended.params) | job.before(start.params["encoder"]) | {"loss": held_out["loss"]}
-    workdirs.write_result(workdir, {"step": ended.step, "metrics": metrics, "num_examples": num_examples})
-    return workdirs.finished(workdir)
+    build.require_room(config.data.max_seq_length, encoder)
+    table = jobs.objectives(config.task, labels)
+    objective = build.named_objective(table, config.objective, encoder, teacher.facts.get("teacher_model"))
+    text = {key: start.config.text[key] for key in ("kind", "do_lower_case")}
+    facts = {"vocabulary": start.tokenizer.content_hash, "text": text, "model": model, **teacher.facts}
+    return _Model(start, teacher, encoder, objective, facts)
 
 
-def _fit_config(config, num_examples: int) -> FitConfig:
-    """num_train_epochs as steps, rounded down (google-research/bert run_classifier.main)."""
+def _with_new_top(params: dict, objective: Objective, config) -> dict:
+    """The params to start from, but for the pooler and the top config.train.reinit_layers layers, which are drawn anew (Zhang et
+    al. 2021, arXiv 2006.05987, section 4)."""
+    count = config.train.reinit_layers
+    if not count:
+        return params
+    fresh = flatten_dict(jax.jit(objective.init)(jax.random.fold_in(jax.random.key(config.seed), 1)))
+    kept = {}
+    for path, leaf in flatten_dict(params).items():
+        if path[:2] == ("encoder", "layers"):
+            if leaf.shape[0] < count:
+                raise UserError("train.reinit_layers is out of range", got=count, expected=f"at most {leaf.shape[0]}")
+            leaf = np.concatenate([np.asarray(leaf)[:-count], np.asarray(fresh[path])[-count:]])
+        if path[:2] != ("encoder", "pooler"):
+            kept[path] = leaf
+    return unflatten_dict(kept)
+
+
+def _fit_settings(config) -> dict:
+    """The section train, of which this file and the layout read a part.
+
+    Raises:
+        UserError: settings that are out of range or do not go together.
+    """
     settings = dict(config.train)
-    epochs, size = settings.pop("num_train_epochs"), settings.pop("train_batch_size")
-    return FitConfig(num_train_steps=int(num_examples / size * epochs), **settings)
+    own = {name: settings.pop(name) for name in ("accumulate", "best_by", "patience", "reinit_layers")}
+    require("train", {name: own[name] for name in ("patience", "reinit_layers")}, RANGES)
+    if own["patience"] and not own["best_by"]:
+        raise UserError("train.patience needs a metric", got="train.best_by is empty", expected="for instance accuracy")
+    return settings
+
+
+def _fit_config(settings: dict, num_rows: int, size: int) -> FitConfig:
+    """num_train_epochs as steps, rounded down (google-research/bert run_classifier.main); every 0 steps is after each epoch."""
+    settings = dict(settings)
+    epochs = settings.pop("num_train_epochs")
+    del settings["train_batch_size"]
+    steps = int(num_rows / size * epochs)
+    if steps < 1:
+        raise UserError(
+            "there are too few examples for a step",
+            got=f"{num_rows} rows, train.train_batch_size={size}, train.num_train_epochs={epochs}",
+            expected="a smaller train.train_batch_size",
+        )
+    each = {name: settings[name] or -(-num_rows // size) for name in ("eval_every_steps", "save_every_steps")}
+    return FitConfig(num_train_steps=steps, **settings | each)
+
+
+def _layout(config, objective, optimizer):
+    size, accumulate = config.train.train_batch_size, config.train.accumulate
+    return make_layout(
+        config.parallel.mode, objective, optimizer, seed=config.seed, batch_size=size, accumulate=accumulate if optimizer else 1
+    )
+
+
+def _shape(config) -> tuple[int, int]:
+    return config.data.max_seq_length, config.data.pad_to_multiple_of
+
+
+def _dev_batches(config, job: jobs.Job):
+    return (batch for _, batch in data.evaluation_batches(job.dev, config.train.train_batch_size, *_shape(config)))
+
+
+def _chosen(config, workdir: Path, ended, say) -> tuple[int, dict]:
+    """(step, params) of the best evaluation by train.best_by; of the end where that is empty."""
+    if not config.train.best_by:
+        return ended.step, ended.params
+    step = best_step(workdir, config.train.best_by)
+    say(f"the best {config.train.best_by} was found at step {step:,}")
+    return step, ended.params if step == ended.step else open_trained(workdir, before=step + 1, say=say).params
+
+
+def _write_scores(job, examples, step: int, params, before: dict, counts: dict, config, workdir: Path) -> dict:
+    scored = job.score(params)
+    records = [record for record in read_metrics(workdir, up_to_step=step) if record["kind"] == "held_out"]
+    metrics = scored.metrics | before | {"loss": records[-1]["loss"]}
+    if scored.answers:
+        form = jobs.form_of(config.task)
+        predictions = [
+            {"id": example.id, **form.shown(example), **answer}
+            for example, answer in zip(examples.dev, scored.answers, strict=True)
+        ]
+        workdirs.write_lines(workdir / PREDICTIONS, predictions)
+    result = {"step": step, "metrics": metrics, "num_examples": counts, "skipped": len(examples.skipped)}
+    workdirs.write_result(workdir, result | ({"settled": scored.settled} if scored.settled else {}))
+    return workdirs.finished(workdir)
 
 
 def evaluate_finetuned(workdir: Path) -> dict[str, float]:
@@ -120,12 +226,11 @@ def evaluate_finetuned(workdir: Path) -> dict[str, float]:
     """
     trained = open_trained(workdir)
     config = trained.config
-    job = jobs.named(config.task).job(config, trained.encoder, trained.objective, trained.tokenizer)
-    size = config.train.train_batch_size
-    layout = make_layout(config.parallel.mode, trained.objective, None, seed=config.seed, batch_size=size)
+    job = jobs.make_job(config, jobs.read_examples(config), trained.encoder, trained.objective, trained.tokenizer)
+    layout = _layout(config, trained.objective, None)
     params, frozen = layout.place_state(trained.params), layout.place_state(teacher_params(trained))
-    loss = evaluate(trained.objective, layout, params, data.evaluation_batches(job.dev, size), frozen)["loss"]
-    return job.score(layout.single(params)) | {"loss": loss}
+    loss = evaluate(trained.objective, layout, params, _dev_batches(config, job), frozen)["loss"]
+    return job.score(layout.single(params)).metrics | {"loss": loss}
 
 
 def sts_of_trained(workdir: Path, pooling: str) -> float:

@@ -1,6 +1,6 @@
 """A trained directory, opened; and what a new run takes over from others: a start, a teacher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -43,13 +43,16 @@ class Trained(NamedTuple):
 
 
 def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str], None] = print) -> Trained:
-    """The newest checkpoint of a run; the newest from before update number `before`, or the oldest, where that is given.
+    """The newest checkpoint of a run, of a finished fine-tuning the one that its result is of; the newest from before update
+    number `before`, or the oldest, where that is given.
 
     Raises:
         UserError: the workdir holds no trained model, or not the vocabulary it was trained with.
     """
     workdir = Path(workdir)
     saved = workdirs.read_trained_config(workdir)
+    if "task" in saved and before is None and (result := workdirs.finished(workdir)):
+        before = result["step"] + 1
     checkpoints = Checkpoints(workdir / "checkpoints", keep=saved.train.keep_checkpoints, read_only=True)
     at_most = None if before is None else max([min(checkpoints.steps(), default=0), before - 1])
 
@@ -77,7 +80,7 @@ def _whole_config(saved: ConfigDict, workdir: Path, facts: dict) -> ConfigDict:
     if "task" not in saved:
         return saved
     text = facts["text"] | {"vocab_file": str(workdir / kinds.kind_of(facts["text"]["kind"]).file_name)}
-    return ConfigDict(saved.to_dict() | {"text": text, "model": facts["model"], "labels": jobs.named(saved.task).labels})
+    return ConfigDict(saved.to_dict() | {"text": text, "model": facts["model"], "labels": tuple(facts["labels"])})
 
 
 def objective_of(config: ConfigDict, vocab_size: int, facts: dict) -> Objective:
@@ -85,7 +88,8 @@ def objective_of(config: ConfigDict, vocab_size: int, facts: dict) -> Objective:
     if "task" not in config:
         return build_objective(config, vocab_size, facts.get("teacher_model"))
     encoder = encoder_config(dict(config.model), vocab_size)
-    return named_objective(jobs.named(config.task).objectives, config.objective, encoder, facts.get("teacher_model"))
+    table = jobs.objectives(config.task, tuple(facts["labels"]))
+    return named_objective(table, config.objective, encoder, facts.get("teacher_model"))
 
 
 def _optimizer(config: ConfigDict):
@@ -172,9 +176,15 @@ class Teacher(NamedTuple):
     facts: dict
 
 
-def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = print) -> Teacher:
-    """Raises UserError where config.objective.teacher is not the workdir of a trained model with this vocabulary, or the student
-    is to start both as its layers and from init_checkpoint."""
+def open_teacher(config, tokenizer: Tokenizer, labels: Sequence[str] = (), *, say: Callable[[str], None] = print) -> Teacher:
+    """
+    Args:
+        labels: the classes of the task, where there is one.
+
+    Raises:
+        UserError: config.objective.teacher is not the workdir of a trained model with this vocabulary, or the student is to start
+            both as its layers and from init_checkpoint.
+    """
     folder = _teacher_folder(config)
     if folder is None:
         return Teacher(None, {})
@@ -188,8 +198,8 @@ def open_teacher(config, tokenizer: Tokenizer, *, say: Callable[[str], None] = p
         )
     head = distill.MASKED_LM
     if "task" in config.keys():
-        _require_same_task(config.task, trained)
-        head = distill.class_head(len(jobs.named(config.task).labels))
+        _require_same_task(config.task, labels, trained)
+        head = distill.class_head(len(labels))
     params = distill.looked_at(trained.params, config.objective.weights, head)
     return Teacher(params, {"teacher": content_hash(params), "teacher_model": trained.config.model.to_dict()})
 
@@ -212,20 +222,20 @@ def _teacher_folder(config) -> Path | None:
     return Path(folder)
 
 
-def _require_same_task(task: str, trained: Trained) -> None:
+def _require_same_task(task: str, labels: Sequence[str], trained: Trained) -> None:
     """A model from elsewhere does not say what its classes are of: there must be as many."""
-    theirs, labels = trained.config.get("task", task), trained.config.get("labels", ())
-    if theirs != task or len(labels) != len(jobs.named(task).labels):
+    theirs, known = trained.config.get("task", task), trained.config.get("labels", ())
+    if theirs != task or len(known) != len(labels):
         raise UserError(
             "the teacher does not know the classes of this task",
-            got=f"a model of the classes {', '.join(labels) or '(none)'}" + f", fine-tuned on {theirs}" * (theirs != task),
-            expected=f"one fine-tuned on {task}, of the classes {', '.join(jobs.named(task).labels)}",
+            got=f"a model of the classes {', '.join(known) or '(none)'}" + f", fine-tuned on {theirs}" * (theirs != task),
+            expected=f"one fine-tuned on {task}, of the classes {', '.join(labels)}",
         )
 
 
 def teacher_params(trained: Trained) -> dict | None:
     """The params of its teacher, that its losses look at; raises UserError when the teacher is gone or another one."""
-    teacher = open_teacher(trained.config, trained.tokenizer)
+    teacher = open_teacher(trained.config, trained.tokenizer, trained.config.get("labels", ()))
     workdirs.same_teacher(trained.facts, teacher.facts)
     return teacher.params
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from importlib import metadata
@@ -120,6 +120,14 @@ def write(path: Path, value: dict) -> None:
         raise UserError(
             f"cannot write {path}", got=error.strerror, expected="a folder with room that can be written to"
         ) from None
+
+
+def write_lines(path: Path, values: Iterable[dict]) -> None:
+    """A JSON object a line; a reader sees the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    os.replace(temporary, path)
 
 
 def finished(workdir: Path, step: int | None = None) -> dict | None:

@@ -27,7 +27,8 @@ others in which words are exchanged for similar ones (section 3.2), which are no
 
 from ml_collections import ConfigDict
 
-TASKS = ("mrpc", "sst2")
+TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "mnli_mismatched", "qnli", "rte", "wnli")
+SCORES = ("stsb",)  # tasks whose label is a number
 LOSSES = (  # what objective.weights gives a weight to
     "label",  # of the student alone
     "soft_target",  # the teacher's probabilities at objective.temperature
@@ -43,7 +44,7 @@ LOSSES = (  # what objective.weights gives a weight to
 
 def get_config(arg=None):
     task, _, row = (arg or "mrpc").partition("-")
-    if task not in TASKS or row not in ROWS:
+    if task not in TASKS or row not in ROWS or (row and task in SCORES):
         raise ValueError(
             f"{arg!r} is none of {', '.join(TASKS)}, with or without one of {', '.join(filter(None, ROWS))} behind it"
         )
@@ -61,7 +62,12 @@ def published(task: str):
     config.data = ConfigDict()
     config.data.folder = ""  # holds glue/; empty: the folder that the environment's BERT_JAX_DATA names
     config.data.max_seq_length = 128
+    config.data.long_texts = "head"  # what is read of a sentence too long: head, head_tail, chunks (all of it, in several rows)
+    config.data.pad_to_multiple_of = (
+        0  # rows of like length share a batch, padded to a multiple of this; 0: all to max_seq_length
+    )
     config.data.max_train_examples = 0  # so many, drawn once by the seed; 0 takes all
+    config.data.skip_bad_rows = False  # leave them out and say so, instead of stopping at the first
 
     config.model = ConfigDict()  # the sizes are those of the pretrained encoder
     config.model.hidden_dropout_prob = 0.1
@@ -70,18 +76,27 @@ def published(task: str):
 
     config.objective = ConfigDict()
     config.objective.name = "classify"
+    config.objective.class_weights = ()  # of the loss, a number for each class
+    if task in SCORES:
+        config.objective = ConfigDict({"name": "regress"})
 
     config.optim = ConfigDict()
     config.optim.learning_rate = 5e-5
     config.optim.warmup_proportion = 0.1
     config.optim.weight_decay = 0.01
+    config.optim.layer_decay = 1.0  # the rate falls by this factor from each layer to the one below
+    config.optim.frozen_layers = -1  # the embeddings and so many of the lowest layers are not trained; -1: all is
 
     config.train = ConfigDict()
     config.train.train_batch_size = 32  # rows over all devices
     config.train.num_train_epochs = 3.0
+    config.train.accumulate = 1  # micro-batches to an update
+    config.train.reinit_layers = 0  # so many of the top layers, and the pooler, are drawn anew
+    config.train.best_by = ""  # the metric by which the best checkpoint becomes the result; empty: the last one does
+    config.train.patience = 0  # so many evaluations without a better one end the training; 0: none do
     config.train.log_every_steps = 50
-    config.train.eval_every_steps = 500
-    config.train.save_every_steps = 500
+    config.train.eval_every_steps = 0  # 0: after each epoch
+    config.train.save_every_steps = 0
     config.train.max_skipped_steps = 20  # so many in a row that are not finite end the run
     config.train.keep_checkpoints = 1
 
@@ -90,8 +105,15 @@ def published(task: str):
     return config
 
 
+def sweep(add):
+    """The grid of the paper, section A.3; the best cell is chosen on the dev set."""
+    for size in (16, 32):
+        for rate in (5e-5, 4e-5, 3e-5, 2e-5):
+            add(f"batch{size}-lr{rate:g}", **{"train.train_batch_size": size, "optim.learning_rate": rate})
+
+
 def distilled(config, epochs: float, rate: float, **weights: float):
-    config.objective.name = "distill"
+    config.objective = ConfigDict({"name": "distill"})
     config.objective.teacher = ""  # the workdir of a model fine-tuned on the task
     config.objective.temperature = 1.0
     config.objective.weights = ConfigDict(dict.fromkeys(LOSSES, 0.0) | weights)

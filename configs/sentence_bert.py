@@ -32,6 +32,9 @@ def nli():
     config.data.folder = ""  # holds glue/ and sts/; empty: the folder that the environment's BERT_JAX_DATA names
     config.data.sources = ("snli", "mnli")  # of snli, mnli, sick; for regression stsb
     config.data.max_seq_length = 128
+    config.data.pad_to_multiple_of = (
+        0  # rows of like length share a batch, padded to a multiple of this; 0: all to max_seq_length
+    )
     config.data.max_train_examples = 0  # so many, drawn once by the seed; 0 takes all
 
     config.model = ConfigDict()  # the sizes are those of the pretrained encoder
@@ -52,6 +55,10 @@ def nli():
     config.train = ConfigDict()
     config.train.train_batch_size = 16  # rows over all devices
     config.train.num_train_epochs = 1.0
+    config.train.accumulate = 1  # micro-batches to an update
+    config.train.reinit_layers = 0  # so many of the top layers are drawn anew
+    config.train.best_by = ""  # the metric by which the best checkpoint becomes the result; empty: the last one does
+    config.train.patience = 0  # so many evaluations without a better one end the training; 0: none do
     config.train.log_every_steps = 100
     config.train.eval_every_steps = 5000
     config.train.save_every_steps = 5000

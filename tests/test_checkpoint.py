@@ -146,7 +146,7 @@ def test_the_best_is_still_known_to_a_process_that_goes_on(tmp_path):
     for steps in ({1: 3.0, 2: 1.0, 3: 2.0}, {4: 2.5, 5: None}):
         checkpoints = Checkpoints(tmp_path / "c", keep=1)
         for step, loss in steps.items():
-            checkpoints.save(step, tree(step), {}, held_out_loss=loss)
+            checkpoints.save(step, tree(step), {}, cost=loss)
         checkpoints.wait()
         checkpoints.close()
     assert sorted(os.listdir(tmp_path / "c")) == ["2", "5"]
@@ -168,7 +168,7 @@ def test_a_disk_that_does_not_give_a_checkpoint_out_costs_none(saved, monkeypatc
 def test_the_newest_and_the_best_are_kept(tmp_path, keep):
     checkpoints = Checkpoints(tmp_path / "c", keep=keep)
     for step, loss in enumerate((3.0, 1.0, None, 2.0, float("nan"), None), start=1):
-        checkpoints.save(step, tree(step), {}, held_out_loss=loss)
+        checkpoints.save(step, tree(step), {}, cost=loss)
     checkpoints.wait()
     checkpoints.close()
     assert sorted(os.listdir(tmp_path / "c")) == ["2", *"56"[-keep:]]

@@ -160,7 +160,7 @@ def test_losses_weigh_what_the_config_says():
 def test_the_objective_of_a_task_builds(row):
     config = load(f"finetune_glue.py:{row}")
     student, teacher = (dict(load(name).model) | {"pooler": True} for name in ("distill.py:tinybert", "bert.py:base"))
-    objectives = jobs.named(config.task).objectives
+    objectives = jobs.objectives(config.task, ("0", "1"))
     objective = named_objective(objectives, config.objective, encoder_config(student, 30522), teacher)
     build_task_optimizer(config, 10)
     parts = {"encoder", "projections"} if row.endswith("layers") else {"encoder", "classifier"}

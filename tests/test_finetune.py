@@ -138,8 +138,10 @@ def test_a_pretraining_run_goes_out(pretrained, tmp_path):
 
 
 def objective_of(config, trained):
-    task, model = jobs.TASKS[config.task], trained.config.model.to_dict() | {"pooler": True}
-    return named_objective(task.objectives, config.objective, encoder_config(model, trained.tokenizer.size))
+    model = trained.config.model.to_dict() | {"pooler": True}
+    return named_objective(
+        jobs.objectives(config.task, ("0", "1")), config.objective, encoder_config(model, trained.tokenizer.size)
+    )
 
 
 def test_training_starts_from_the_pretrained_encoder_and_a_fresh_classifier(pretrained, data):
@@ -227,7 +229,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(pretrained, data, tm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "predict_classes", broken)
+        patch.setattr(finetune, "_write_scores", broken)
         with pytest.raises(KeyboardInterrupt):
             finetune.finetune(load(pretrained, data), tmp_path / "W", quiet=True)
     assert workdirs.finished(tmp_path / "W") is None
@@ -260,8 +262,8 @@ def test_mistakes_end_in_one_message(pretrained, data, tmp_path, monkeypatch, ca
 
 
 def test_the_capped_examples_are_drawn_by_the_seed(pretrained, data):
-    drawn = [jobs.read_examples(load(pretrained, data, data__max_train_examples=10, seed=seed))[0] for seed in (0, 0, 1)]
-    everything = jobs.read_examples(load(pretrained, data, data__max_train_examples=0))[0]
+    drawn = [jobs.read_examples(load(pretrained, data, data__max_train_examples=10, seed=seed)).train for seed in (0, 0, 1)]
+    everything = jobs.read_examples(load(pretrained, data, data__max_train_examples=0)).train
     assert len(everything) == 24 and len(drawn[0]) == 10
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(example in everything for example in drawn[0])

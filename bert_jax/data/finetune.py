@@ -46,25 +46,18 @@ class Encoded(NamedTuple):
     first_lengths: np.ndarray  # int32[N], A with the special pieces beside it
     lengths: np.ndarray  # int32[N], the whole row
     labels: np.ndarray  # int32[N] classes, or float32[N] scores; 0 where there is no label
-    class_weights: np.ndarray | None = None  # float32[C], by which the loss of each class is multiplied in training
-
-    @property
-    def owners(self) -> np.ndarray:
-        return np.arange(len(self.lengths))
+    owners: np.ndarray  # int[N]
 
     def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
         """See Rows."""
         place = np.arange(length)
         mask = (place < self.lengths[rows, None]) & (weights[:, None] > 0)
-        labels = self.labels[rows]
-        if self.class_weights is not None:
-            weights = weights * self.class_weights[labels]
         return {
             "input_ids": self.input_ids[rows, :length],
             "input_mask": mask.astype(np.int32),
             "segment_ids": (mask & (place >= self.first_lengths[rows, None])).astype(np.int32),
-            _label_name(labels): labels,
-            "label_weights": weights.astype(np.float32),
+            _label_name(self.labels): self.labels[rows],
+            "label_weights": weights,
         }
 
 
@@ -85,13 +78,12 @@ class EncodedTexts(NamedTuple):
         """See Rows."""
         place = np.arange(length)
         mask = (place < self.lengths[rows, :, None]) & (weights[:, None, None] > 0)
-        labels = self.labels[rows]
         return {
             "input_ids": self.input_ids[rows, :, :length],
             "input_mask": mask.astype(np.int32),
             "segment_ids": (mask & (place >= self.first_lengths[rows, :, None])).astype(np.int32),
-            _label_name(labels): labels,
-            **({"label_weights": weights.astype(np.float32)} if self.weighted else {}),
+            _label_name(self.labels): self.labels[rows],
+            **({"label_weights": weights} if self.weighted else {}),
         }
 
 
@@ -100,31 +92,50 @@ def _label_name(labels: np.ndarray) -> str:
 
 
 def encode(
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    max_seq_length: int,
-    labels: Sequence[str] = (),
-    class_weights: Sequence[float] = (),
+    examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int, labels: Sequence[str] = (), long_texts: str = "head"
 ) -> Encoded:
-    """Examples of one sentence each, or of two each, as rows of max_seq_length places; what does not fit is cut off.
+    """Examples of one sentence each, or of two each, as rows of max_seq_length places.
 
     Args:
         labels: the classes, in order; () where the labels of the examples are scores.
-        class_weights: a factor of the loss for each class; () for 1.
+        long_texts: of LONG_TEXTS, what becomes of a single text that does not fit; pairs are cut off.
     """
     if max_seq_length < MIN_SEQ_LENGTH:
         raise UserError("data.max_seq_length is too small", got=max_seq_length, expected=f"at least {MIN_SEQ_LENGTH}")
-    input_ids = np.full((len(examples), max_seq_length), tokenizer.pad_id, np.int32)
-    first_lengths, lengths = np.zeros(len(examples), np.int32), np.zeros(len(examples), np.int32)
+    if long_texts not in LONG_TEXTS:
+        raise UserError("data.long_texts is unknown", got=long_texts, expected=" or ".join(LONG_TEXTS))
+    framed, first_lengths, owners = [], [], []
     sides = [tokenizer.encode(texts) for texts in zip(*(example.texts for example in examples), strict=True)]
-    for row, pieces in enumerate(zip(*sides, strict=True)):
-        kept = truncated([len(side) for side in pieces], max_seq_length - 1 - len(pieces))
-        ids = tokenizer.framed([side[:length] for side, length in zip(pieces, kept)])
+    for number, pieces in enumerate(zip(*sides, strict=True)):
+        room = max_seq_length - 1 - len(pieces)
+        for parts in LONG_TEXTS[long_texts](pieces[0], room) if len(pieces) == 1 else [truncated(pieces, room)]:
+            ids = tokenizer.framed(parts)
+            framed.append(ids)
+            first_lengths.append(len(ids) if len(parts) == 1 else ids.index(tokenizer.sep_id) + 1)
+            owners.append(number)
+    lengths = np.array([len(ids) for ids in framed], np.int32)
+    input_ids = np.full((len(framed), max_seq_length), tokenizer.pad_id, np.int32)
+    for row, ids in enumerate(framed):
         input_ids[row, : len(ids)] = ids
-        first_lengths[row] = len(ids) if len(kept) == 1 else ids.index(tokenizer.sep_id) + 1
-        lengths[row] = len(ids)
-    weights = np.array(class_weights, np.float32) if class_weights else None
-    return Encoded(input_ids, first_lengths, lengths, label_numbers(examples, labels), weights)
+    numbers = label_numbers(examples, labels)
+    return Encoded(input_ids, np.array(first_lengths, np.int32), lengths, numbers[owners], np.array(owners))
+
+
+def truncated(pair: Sequence[list[int]], room: int) -> list[list[int]]:
+    """A pair cut so that it fits."""
+    return [side[:length] for side, length in zip(pair, kept_lengths([len(side) for side in pair], room))]
+
+
+def _head_tail(pieces: list[int], room: int) -> list[list[list[int]]]:
+    head = room // 4  # 128 of 510 pieces (Sun et al. 2019, arXiv 1905.05583, section 5.3.1)
+    return [[pieces if len(pieces) <= room else pieces[:head] + pieces[head - room :]]]
+
+
+LONG_TEXTS = {  # name -> (pieces of a text, room) -> rows of one part each
+    "head": lambda pieces, room: [[pieces[:room]]],
+    "head_tail": _head_tail,
+    "chunks": lambda pieces, room: [[pieces[start : start + room]] for start in range(0, max(len(pieces), 1), room)],
+}
 
 
 def label_numbers(examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:
@@ -152,16 +163,14 @@ def stacked(sides: Sequence[Encoded], labels: np.ndarray, *, weighted: bool = Fa
     return EncodedTexts(*arrays, labels, weighted)
 
 
-def truncated(lengths: Sequence[int], room: int) -> list[int]:
-    """How many pieces of each side are kept so that together they fit.
+def kept_lengths(lengths: Sequence[int], room: int) -> list[int]:
+    """How many pieces of each side of a pair are kept so that together they fit.
 
-    A pair loses pieces one by one from the end of its longer side, from B where both are equally long (google-research/bert
+    It loses pieces one by one from the end of its longer side, from B where both are equally long (google-research/bert
     run_classifier._truncate_seq_pair); this is where that ends.
     """
     if sum(lengths) <= room:
         return list(lengths)
-    if len(lengths) == 1:
-        return [room]
     first, second = lengths
     first = min(first, max(room - second, (room + 1) // 2))
     return [first, room - first]

@@ -1,25 +1,19 @@
 """A class for a sentence or a pair of sentences, from the vector of [CLS] (BERT paper, section 4.1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from bert_jax.errors import UserError
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.heads import ClassHead
 from bert_jax.models.layers import Dropout
 from bert_jax.objectives.apply import encode, init_encoder
 from bert_jax.objectives.losses import cross_entropy_sums, totals
 from bert_jax.objectives.objective import Objective, Term
-
-
-def classify(config: EncoderConfig, num_classes: int) -> Objective:
-    """Mean cross-entropy of one new layer on the pooled vector, with dropout between them, as in google-research/bert
-    run_classifier.create_model.
-
-    Params are {"encoder", "classifier"}; predict gives logits_BC.
-    """
-    head = ClassHead(config, num_classes)
-    return labelled(config, head, name="classifier", predicted="logits_BC", vectors=lambda out: out.pooled_BD)
+from bert_jax.ranges import POSITIVE
 
 
 def _class_sums(logits, batch) -> dict:
@@ -28,6 +22,38 @@ def _class_sums(logits, batch) -> dict:
 
 
 CLASS_TERMS = {"loss": Term("labels", 1.0), "accuracy": Term("labels")}
+
+
+def classify(config: EncoderConfig, num_classes: int, class_weights: Sequence[float] = ()) -> Objective:
+    """Mean cross-entropy of one new layer on the pooled vector, with dropout between them, as in google-research/bert
+    run_classifier.create_model.
+
+    Params are {"encoder", "classifier"}; predict gives logits_BC.
+
+    Args:
+        class_weights: what the loss of a row of each class is multiplied by, and what it counts for in the mean (as
+            torch.nn.CrossEntropyLoss has it); () is 1 for all.
+    """
+    head = ClassHead(config, num_classes)
+    plain = labelled(config, head, name="classifier", predicted="logits_BC", vectors=lambda out: out.pooled_BD)
+    if not class_weights:
+        return plain
+    if len(class_weights) != num_classes or any(weight not in POSITIVE for weight in class_weights):
+        raise UserError(
+            "objective.class_weights does not fit the classes",
+            got=tuple(class_weights),
+            expected=f"{num_classes} numbers above 0",
+        )
+    factors_C = np.array(class_weights, np.float32)
+
+    def weighted(batch):
+        return {**batch, "label_weights": batch["label_weights"] * jnp.asarray(factors_C)[batch["label_ids"]]}
+
+    return plain._replace(
+        counts=lambda batch: plain.counts(weighted(batch)),
+        sums=lambda params, batch, context: {"loss": plain.sums(params, weighted(batch), context)["loss"]},
+        terms={"loss": CLASS_TERMS["loss"]},  # a weighted share of right rows would be no accuracy
+    )
 
 
 def labelled(

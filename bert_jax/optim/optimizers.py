@@ -8,8 +8,8 @@ import optax
 
 from bert_jax.errors import UserError
 from bert_jax.optim.adam import clip_by_global_norm, scale_by_adam
-from bert_jax.optim.paths import decays, depth_rates, stacked
-from bert_jax.ranges import BELOW_ONE, NOT_NEGATIVE, POSITIVE, require
+from bert_jax.optim.paths import decays, depth_rates, stacked, trained_factors
+from bert_jax.ranges import BELOW_ONE, NOT_NEGATIVE, POSITIVE, require, whole
 
 RANGES = {
     "weight_decay": NOT_NEGATIVE,
@@ -18,6 +18,7 @@ RANGES = {
     "eps": POSITIVE,
     "clip": NOT_NEGATIVE,
     "layer_decay": POSITIVE,
+    "frozen_layers": whole(-1),
 }
 
 
@@ -31,6 +32,7 @@ def make_optimizer(
     eps: float = 1e-6,
     clip: float = 1.0,
     layer_decay: float = 1.0,
+    frozen_layers: int = -1,
 ) -> optax.GradientTransformation:
     """The defaults are the optimiser of the released BERT, with its constants.
 
@@ -40,15 +42,19 @@ def make_optimizer(
         weight_decay: decoupled, times the rate; not of biases and norms.
         clip: the global norm that gradients are scaled down to first; 0 leaves them as they are.
         layer_decay: the factor by which the rate falls from each layer to the one below it (`paths.depth_rates`).
+        frozen_layers: so many of the lowest layers, and the embeddings, stay as they are; -1: nothing does.
     """
     if name not in OPTIMIZERS:
         raise UserError("optim.name is unknown", got=name, expected=" or ".join(OPTIMIZERS))
     values = {"weight_decay": weight_decay, "b1": b1, "b2": b2, "eps": eps, "clip": clip, "layer_decay": layer_decay}
-    require("optim", values, RANGES)
+    require("optim", values | {"frozen_layers": frozen_layers}, RANGES)
+    freeze = [] if frozen_layers < 0 else [scale_by(lambda params: trained_factors(params, frozen_layers))]
     return optax.chain(
+        *freeze,  # before the norm is taken, as if they had no gradient
         *([clip_by_global_norm(clip)] if clip else []),
         OPTIMIZERS[name](b1, b2, eps, weight_decay),
-        *([scale_by_depth(layer_decay)] if layer_decay != 1 else []),
+        *([scale_by(lambda params: depth_rates(params, layer_decay))] if layer_decay != 1 else []),
+        *freeze,  # weight decay is no gradient
         optax.scale_by_learning_rate(schedule),
     )
 
@@ -91,9 +97,14 @@ def scale_by_trust_ratio() -> optax.GradientTransformation:
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def scale_by_depth(decay: float) -> optax.GradientTransformation:
+def scale_by(factors: Callable) -> optax.GradientTransformation:
+    """
+    Args:
+        factors: params -> what each update is multiplied by, with axes that broadcast.
+    """
+
     def update(updates, state, params):
-        return jax.tree.map(lambda update, rate: update * rate, updates, depth_rates(params, decay)), state
+        return jax.tree.map(lambda update, factor: update * factor, updates, factors(params)), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
 

@@ -22,6 +22,20 @@ def stacked(path) -> bool:
     return STACK in names(path) and "embeddings" not in names(path)  # a feature of tokens may have any name
 
 
+def trained_factors(params, frozen_layers: int):
+    """0 for the embeddings and so many of the lowest layers, 1 for all else; with axes that broadcast against the parameter."""
+    apart = any(FIRST in names(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
+
+    def factor(path, leaf):
+        if stacked(path):
+            is_above = jnp.arange(leaf.shape[0]) + apart >= frozen_layers
+            return is_above.reshape(-1, *[1] * (leaf.ndim - 1)).astype(jnp.float32)
+        is_frozen = "embeddings" in names(path) or (FIRST in names(path) and frozen_layers > 0)
+        return jnp.full([1] * leaf.ndim, 0.0 if is_frozen else 1.0, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(factor, params)
+
+
 def depth_rates(params, decay: float):
     """Factor of the learning rate of each parameter, smaller the deeper it lies; with axes that broadcast against the parameter.
 

@@ -1,63 +1,71 @@
-"""GLUE in the layout of its official files: a folder per task, tab-separated, a header line (Wang et al. 2019, 1804.07461)."""
+"""GLUE in the layout of its official files: a folder per task, tab-separated (Wang et al. 2019, arXiv 1804.07461)."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
+from bert_jax.metrics.classification import accuracy, f1, matthews
+from bert_jax.metrics.correlation import pearson, spearman
+from bert_jax.tasks.form import Task
+from bert_jax.tasks.tables import Column
+from bert_jax.tasks.texts import CLASSIFICATION, REGRESSION, reader
 
-from bert_jax.data.finetune import Example
-from bert_jax.errors import UserError
-from bert_jax.metrics.classification import accuracy, f1
-from bert_jax.tasks import tables
+SOURCE = "the official files of GLUE, from gluebenchmark.com"
+ENTAILED = ("entailment", "not_entailment")
+THREE_WAY = ("contradiction", "entailment", "neutral")
+YES_NO = ("0", "1")
 
 
-class Task(NamedTuple):
-    """One benchmark.
-
-    Attributes:
-        folder: under the folder of all GLUE tasks.
-        sentences: the columns of the one or two sentences.
-        label: the column of the label.
-        labels: as the files spell them; the place in the tuple is the class.
-        metrics: name -> function of (labels, predicted classes).
+def _classes(
+    folder: str,
+    texts: Sequence[Column],
+    label: Column,
+    labels: tuple[str, ...],
+    metrics: Mapping[str, Callable],
+    *,
+    dev: str = "dev",
+    test: str = "test",
+    test_texts: Sequence[Column] = (),
+) -> Task:
     """
-
-    folder: str
-    sentences: tuple[str, ...]
-    label: str
-    labels: tuple[str, ...]
-    metrics: dict[str, Callable[[np.ndarray, np.ndarray], float]]
+    Args:
+        test_texts: the columns of the test file, where they differ.
+    """
+    files = {"train": f"glue/{folder}/train.tsv", "dev": f"glue/{folder}/{dev}.tsv", "test": f"glue/{folder}/{test}.tsv"}
+    unlabelled = reader(test_texts or texts, None)
+    return Task(CLASSIFICATION, files, reader(texts, label, labels=labels), metrics, labels, SOURCE, unlabelled)
 
 
 TASKS = {
-    "mrpc": Task("MRPC", ("#1 String", "#2 String"), "Quality", ("0", "1"), {"accuracy": accuracy, "f1": f1}),
-    "sst2": Task("SST-2", ("sentence",), "label", ("0", "1"), {"accuracy": accuracy}),
+    "cola": _classes("CoLA", (3,), 1, YES_NO, {"matthews": matthews, "accuracy": accuracy}, test_texts=("sentence",)),
+    "sst2": _classes("SST-2", ("sentence",), "label", YES_NO, {"accuracy": accuracy}),
+    "mrpc": _classes("MRPC", ("#1 String", "#2 String"), "Quality", YES_NO, {"accuracy": accuracy, "f1": f1}),
+    "stsb": Task(
+        REGRESSION,
+        {split: f"glue/STS-B/{split}.tsv" for split in ("train", "dev", "test")},
+        reader(("sentence1", "sentence2"), "score", scores=True),
+        {"spearman": spearman, "pearson": pearson},
+        source=SOURCE,
+        read_unlabelled=reader(("sentence1", "sentence2"), None),
+    ),
+    "qqp": _classes("QQP", ("question1", "question2"), "is_duplicate", YES_NO, {"accuracy": accuracy, "f1": f1}),
+    "mnli": _classes(
+        "MNLI",
+        ("sentence1", "sentence2"),
+        "gold_label",
+        THREE_WAY,
+        {"accuracy": accuracy},
+        dev="dev_matched",
+        test="test_matched",
+    ),
+    "mnli_mismatched": _classes(
+        "MNLI",
+        ("sentence1", "sentence2"),
+        "gold_label",
+        THREE_WAY,
+        {"accuracy": accuracy},
+        dev="dev_mismatched",
+        test="test_mismatched",
+    ),
+    "qnli": _classes("QNLI", ("question", "sentence"), "label", ENTAILED, {"accuracy": accuracy}),
+    "rte": _classes("RTE", ("sentence1", "sentence2"), "label", ENTAILED, {"accuracy": accuracy}),
+    "wnli": _classes("WNLI", ("sentence1", "sentence2"), "label", YES_NO, {"accuracy": accuracy}),
 }
-
-
-def task(name: str) -> Task:
-    """Raises UserError for a name that is not in the table."""
-    if name not in TASKS:
-        raise UserError("the task is unknown", got=name, expected=" or ".join(TASKS))
-    return TASKS[name]
-
-
-def read(task: Task, folder: Path, split: str) -> list[Example]:
-    """The examples of a split with labels, in the order of the file.
-
-    Args:
-        folder: holds the folders of the tasks, that is MRPC/train.tsv and so on; a file may be compressed (.xz, .gz).
-        split: "train" or "dev".
-
-    Raises:
-        UserError: the file is absent, unreadable or empty, lacks a column, or a row of it is ragged or has an unknown label.
-    """
-    path, examples = Path(folder) / task.folder / f"{split}.tsv", []
-    for place, (*sentences, label) in tables.read(path, (*task.sentences, task.label)):
-        if label not in task.labels:
-            raise UserError("a label is unknown", got=f"{place}: {label!r}", expected=" or ".join(task.labels))
-        examples.append(Example(tuple(sentences), task.labels.index(label)))
-    if not examples:
-        raise UserError("the file holds no example", got=path, expected="rows after the header line")
-    return examples

@@ -49,16 +49,18 @@ class Learning(NamedTuple):
     Attributes:
         examples: (names of sources, folder, split) -> examples.
         objective: encoder config and settings of the section objective -> Objective.
+        classes: the labels, where they are classes.
     """
 
     examples: Callable[[Sequence[str], Path, str], list[Example]]
     objective: Callable
+    classes: tuple[str, ...] = ()
 
 
 def labelled_pairs(names: Sequence[str], folder: Path, split: str) -> list[Example]:
-    """Premise, hypothesis, number of the class in CLASSES."""
+    """Premise, hypothesis, class."""
     pairs = _inference_pairs(names, folder, split)
-    return _some([Example((first, second), CLASSES.index(label)) for first, second, label in pairs], names)
+    return _some([Example((first, second), label) for first, second, label in pairs], names)
 
 
 def scored_pairs(names: Sequence[str], folder: Path, split: str) -> list[Example]:
@@ -78,12 +80,12 @@ def scored_pairs(names: Sequence[str], folder: Path, split: str) -> list[Example
 
 def triples(names: Sequence[str], folder: Path, split: str) -> list[Example]:
     """Premise, a sentence that it entails, one that contradicts it: of every premise with both, an example for each of the first,
-    with its contradictions in turn (SimCSE, arXiv 2104.08821, section 4). Labels are 0 and mean nothing."""
+    with its contradictions in turn (SimCSE, arXiv 2104.08821, section 4). They have no label."""
     by_premise = defaultdict(lambda: defaultdict(list))
     for first, second, label in _inference_pairs(names, folder, split):
         by_premise[first][label].append(second)
     examples = [
-        Example((premise, entailed, said[CONTRADICTION][number % len(said[CONTRADICTION])]), 0)
+        Example((premise, entailed, said[CONTRADICTION][number % len(said[CONTRADICTION])]), None)
         for premise, said in by_premise.items()
         if said[CONTRADICTION]
         for number, entailed in enumerate(said[ENTAILMENT])
@@ -97,7 +99,7 @@ def _classification(config, *, pooling: str):
 
 LEARNING = {  # objective.name -> what it learns from, and how
     "simcse": Learning(triples, contrastive.simcse),
-    "classification": Learning(labelled_pairs, _classification),
+    "classification": Learning(labelled_pairs, _classification, CLASSES),
     "regression": Learning(scored_pairs, sentence_bert.regression),
     "triplet": Learning(triples, sentence_bert.triplet),
 }

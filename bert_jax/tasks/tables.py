@@ -16,8 +16,8 @@ Column = str | int  # a name in the header line, or the place, from 0, in a file
 def read(path: Path, columns: Sequence[Column], *, skipped: list[str] | None = None) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(place for a message, cells of these columns) for each row of the file.
 
-    A file .jsonl holds a JSON object a line, and a column is a key; .csv has commas, quotes and a header line; any other has tabs,
-    quotes are ordinary characters there, and only a line feed ends a line.
+    A file .jsonl holds a JSON object a line, and a column is a key; .csv has commas, quotes and a header line; any other has
+    tabs, quotes are ordinary characters there, and only a line feed ends a line.
 
     Args:
         skipped: where bad rows are noted that are left out; None refuses them.

@@ -53,18 +53,31 @@ def _number(place: str, cell: str) -> float:
         raise UserError("a score is not a number", got=f"{place}: {cell!r}", expected="for instance 3.8") from None
 
 
-def _encoded(examples: Sequence[Example], labels: tuple[str, ...], tokenizer, *, max_seq_length: int, class_weights=()):
-    return data.encode(examples, tokenizer, max_seq_length, labels, class_weights)
+def _encoded(examples: Sequence[Example], labels: tuple[str, ...], tokenizer, *, max_seq_length: int, long_texts: str):
+    return data.encode(examples, tokenizer, max_seq_length, labels, long_texts)
 
 
 def _classes(examples, labels: tuple[str, ...], rows, outputs: Sequence[dict]) -> list[Answer]:
-    """A student that learned from its teacher's layers alone gives no classes."""
+    """Of a text cut into several rows the mean of their probabilities. A student that learned from its teacher's layers alone
+    gives no classes."""
     if not outputs or "logits_BC" not in outputs[0]:
         return []
-    probabilities = softmax(np.stack([output["logits_BC"] for output in outputs]))
+    probabilities = mean_by_owner(softmax(np.stack([output["logits_BC"] for output in outputs])), rows.owners)
     return [
-        {"label": labels[each.argmax()], "probabilities": dict(zip(labels, map(float, each), strict=True))} for each in probabilities
+        {"label": labels[each.argmax()], "probabilities": dict(zip(labels, map(float, each), strict=True))}
+        for each in probabilities
     ]
+
+
+def _scores_of(examples, labels, rows, outputs: Sequence[dict]) -> list[Answer]:
+    scores = mean_by_owner(np.array([output["scores_B"] for output in outputs], np.float64), rows.owners)
+    return [{"score": float(score)} for score in scores]
+
+
+def mean_by_owner(values: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """float64[N, ...] of rows -> the means over the rows of each example; owners ascend without gaps."""
+    counts = np.bincount(owners).reshape(-1, *[1] * (values.ndim - 1))
+    return np.add.reduceat(values, np.searchsorted(owners, np.arange(len(counts)))) / counts
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -107,7 +120,10 @@ def _classifying(labels: tuple[str, ...]) -> dict[str, Callable]:
     def distill(encoder, teacher, temperature, weights):
         return distill_classes(encoder, len(labels), teacher=teacher, temperature=temperature, weights=weights)
 
-    return {"classify": lambda encoder: classify(encoder, len(labels)), "distill": distill}
+    def classes(encoder, class_weights):
+        return classify(encoder, len(labels), class_weights)
+
+    return {"classify": classes, "distill": distill}
 
 
 CLASSIFICATION = Form(
@@ -124,7 +140,7 @@ REGRESSION = Form(
     objectives=lambda labels: {"regress": regress},
     pooler=True,
     encode=_encoded,
-    answers=lambda examples, labels, rows, outputs: [{"score": float(output["scores_B"])} for output in outputs],
+    answers=_scores_of,
     compared=_scores,
     shown=shown,
 )

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from bert_jax.parallel import hosts
 from bert_jax.parallel.step import State, empty_window, init_state, window_means
 from bert_jax.train.clock import Clock
 from bert_jax.train.evaluate import evaluate
-from bert_jax.train.watch import Watch
+from bert_jax.train.watch import Watch, read_metrics
 
 STEPS_TO_AGREE = 10  # so many steps apart, several processes ask each other whether one was told to stop
 
@@ -40,6 +41,21 @@ class FitConfig:
         for name, value in vars(self).items():
             if value < 1:
                 raise UserError(f"train.{name} is too small", got=value, expected="at least 1")
+
+
+class Judge(NamedTuple):
+    """What a task adds to the held-out losses.
+
+    Attributes:
+        score: params on the host or one device -> metrics.
+        best_by: the metric by which, the higher the better, the best checkpoint is kept, and saved after each evaluation; "": the
+            held-out loss, the lower the better, among those that are saved anyway.
+        patience: so many evaluations in a row without a better one end the training; 0: none do.
+    """
+
+    score: Callable[[dict], dict[str, float]]
+    best_by: str = ""
+    patience: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ def fit(
     name_batch: Callable[[int], str] = lambda step: "",
     pretrained: dict | None = None,
     frozen=None,
+    judge: Judge | None = None,
     quiet: bool = False,
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
@@ -81,6 +98,7 @@ def fit(
             if it does not fit.
         name_batch: number of a step, from 0 -> what its batch was made of, for the message when training has to end.
         frozen: parameters that the objective uses and does not train, those of a teacher.
+        judge: what is measured at each evaluation beside the losses.
         pretrained: parameters to start from when there is no checkpoint, a part of the tree; the others are drawn from the seed.
 
     Raises:
@@ -91,7 +109,7 @@ def fit(
     state = init_state(objective, optimizer, seed, pretrained)
     start, state = hosts.from_first(lambda: _restored(checkpoints, state, accept), (np.array(0), state))
     start = int(start)
-    if start >= config.num_train_steps:
+    if start >= config.num_train_steps or (start and hosts.any_process(is_first and _ran_out(judge, workdir, start))):
         if is_first:
             checkpoints.close()
         return Finished(start, state.params, complete=True)
@@ -111,6 +129,8 @@ def fit(
                 facts,
                 name_batch,
                 layout.place_state(frozen),
+                judge,
+                Path(workdir),
             )
             state = layout.place_state(state)  # under this name, or the one on a single device would live as long as training
             return loop.run(state, start, batches, stop)
@@ -124,6 +144,21 @@ def fit(
 def _restored(checkpoints: Checkpoints, like: State, accept: Callable[[dict], None]) -> tuple[np.ndarray, State]:
     restored = checkpoints.restore(like, say=print, accept=accept)
     return (np.array(restored[0]), restored[1]) if restored else (np.array(0), like)
+
+
+def best_step(workdir: Path, metric: str, *, up_to_step: int | None = None) -> int:
+    """The step of the first evaluation at which this metric was highest; one at least must have it."""
+    records = [record for record in read_metrics(workdir, up_to_step=up_to_step) if record.get(metric) is not None]
+    return max((record for record in records if record["kind"] == "held_out"), key=lambda record: record[metric])["step"]
+
+
+def _ran_out(judge: Judge | None, workdir: Path, step: int) -> bool:
+    """Whether, after this step, the last judge.patience evaluations were no better than one before them."""
+    if not judge or not judge.patience:
+        return False
+    records = [record for record in read_metrics(workdir, up_to_step=step) if record["kind"] == "held_out"]
+    best = best_step(workdir, judge.best_by, up_to_step=step) if records else step
+    return sum(record["step"] > best for record in records) >= judge.patience
 
 
 @dataclass
@@ -140,10 +175,12 @@ class _Loop:
     facts: Callable[[int], dict]
     name_batch: Callable[[int], str]
     frozen: object  # placed
+    judge: Judge | None
+    workdir: Path
 
     def run(self, state: State, start: int, batches: Iterator[dict], stop: "_StopSignal") -> Finished:
         """After each step: log, evaluate, save, in this order; only then draw the next batch: a save holds the position."""
-        cfg, clock, pending = self.config, Clock(), None
+        cfg, clock, pending, ran_out = self.config, Clock(), None, False
         for step in range(start + 1, cfg.num_train_steps + 1):
             with clock.waiting_for_data():
                 batch = self.layout.place_batch(next(batches))
@@ -165,32 +202,44 @@ class _Loop:
             agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
             stops = hosts.any_process(stop.asked) if agrees else False
             evaluates = step % cfg.eval_every_steps == 0 or last
-            saves = step % cfg.save_every_steps == 0 or last or stops
+            saves = step % cfg.save_every_steps == 0 or last or stops or (evaluates and self._keeps_best)
             if pending and (evaluates or saves):
                 self._log(*pending, clock)
                 pending = None
             if evaluates or saves:
                 with clock.paused():
-                    loss = self._evaluate(step, state.params) if evaluates else None
+                    cost = self._evaluate(step, state.params) if evaluates else None
                     if saves:
-                        self._save(step, state, loss)
-            if stops:
+                        self._save(step, state, cost)
+            ran_out = evaluates and hosts.any_process(self.watch is not None and _ran_out(self.judge, self.workdir, step))
+            if stops or ran_out:
                 break
         if self.checkpoints:
             self.checkpoints.wait()
-        return Finished(step, self.layout.single(state.params), complete=step == cfg.num_train_steps)
+        return Finished(step, self.layout.single(state.params), complete=ran_out or step == cfg.num_train_steps)
+
+    @property
+    def _keeps_best(self) -> bool:
+        return bool(self.judge and self.judge.best_by)
 
     def _evaluate(self, step: int, params) -> float:
+        """What the best checkpoint is chosen by, the lower the better."""
         metrics = evaluate(self.objective, self.layout, params, self.eval_batches(), self.frozen)
+        if self.judge:
+            metrics |= self.judge.score(self.layout.single(params))
         if self.watch:
             self.watch.write("held_out", step, metrics)
-        return metrics["loss"]
+        if not self._keeps_best:
+            return metrics["loss"]
+        if self.judge.best_by not in metrics:
+            raise UserError("train.best_by is no metric of this task", got=self.judge.best_by, expected=" or ".join(metrics))
+        return -metrics[self.judge.best_by]
 
-    def _save(self, step: int, state: State, held_out_loss: float | None) -> None:
+    def _save(self, step: int, state: State, cost: float | None) -> None:
         state = self.layout.single(state)
         if self.checkpoints:
             self.watch.flush()
-            self.checkpoints.save(step, state, self.facts(step), held_out_loss=held_out_loss)
+            self.checkpoints.save(step, state, self.facts(step), cost=cost)
 
     def _log(self, step: int, window: dict, done: tuple, clock: Clock) -> None:
         window, done = self.layout.single((window, done))

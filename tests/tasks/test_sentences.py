@@ -36,7 +36,10 @@ def test_a_score_that_is_none_is_refused_by_line(tmp_path, score):
 def test_pairs_of_several_sources_and_no_class_without_agreement(tmp_path):
     write(tmp_path, "SNLI/train.tsv", NLI + "0\tp\th\tneutral\tneutral\n1\tp\ti\tneutral\t-\n")
     write(tmp_path, "MNLI/train.tsv", NLI + "0\tq\tj\tentailment\tentailment\n")
-    assert sentences.labelled_pairs(["snli", "mnli"], tmp_path, "train") == [Example(("p", "h"), 2), Example(("q", "j"), 1)]
+    assert sentences.labelled_pairs(["snli", "mnli"], tmp_path, "train") == [
+        Example(("p", "h"), "neutral"),
+        Example(("q", "j"), "entailment"),
+    ]
     write(tmp_path, "MNLI/train.tsv", NLI + "0\tq\tj\tmaybe\tmaybe\n")
     with pytest.raises(UserError, match=r"(?s)label is unknown.*line 2: 'maybe'.*contradiction or entailment"):
         sentences.labelled_pairs(["mnli"], tmp_path, "train")
@@ -48,9 +51,9 @@ def test_triples_take_every_entailed_sentence_of_a_premise_that_has_both(tmp_pat
     lines = [f"{i}\t{first}\t{second}\t{label}\t{label}\n" for i, (first, second, label) in enumerate(rows)]
     write(tmp_path, "SNLI/train.tsv", NLI + "".join(lines))
     assert sentences.triples(["snli"], tmp_path, "train") == [
-        Example(("p", "e1", "c1"), 0),
-        Example(("p", "e3", "c2"), 0),
-        Example(("p", "e4", "c1"), 0),
+        Example(("p", "e1", "c1"), None),
+        Example(("p", "e3", "c2"), None),
+        Example(("p", "e4", "c1"), None),
     ]
 
 
