@@ -162,6 +162,15 @@ def test_the_interval_over_examples_holds_the_accuracy_as_often_as_it_says():
     assert between(0.935, trials)[0] <= sum(low <= 0.8 <= high for low, high in runs) <= between(0.955, trials)[1]
 
 
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_interval_of_an_accuracy_is_that_of_the_binomial_it_is_drawn_from(level):
+    stats = pytest.importorskip("scipy.stats", reason="the test extra is not installed")
+    right = np.arange(1000) < 800
+    expected = stats.binom.ppf([(1 - level) / 2, (1 + level) / 2], 1000, 0.8) / 1000
+    assert paired_means(right, np.zeros(1000), 0, 200_000, level)[1:3] == pytest.approx(tuple(expected), abs=0.0011)
+    assert bootstrap_interval(accuracy, np.ones(1000), right, 0, 3000, level) == pytest.approx(tuple(expected), abs=0.004)
+
+
 def test_lists_of_sentences_are_drawn_as_well_as_arrays():
     gold, predicted = [["O"], ["B-PER", "O"], ["O", "O"]], [["O"], ["B-PER", "O"], ["O", "B-LOC"]]
     low, high = bootstrap_interval(lambda gold, guess: sum(map(list.__eq__, gold, guess)) / 3, gold, predicted, 0, 500)
