@@ -10,8 +10,8 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """
     # Asked of the numbers themselves: the mean of equal numbers may differ from them by a rounding, and be divided by it.
     widths = np.ptp(x), np.ptp(y)
-    if np.minimum(*widths) == 0:
-        return 0.0
+    if not (narrower := np.minimum(*widths)) > 0:
+        return float(narrower)  # 0, or NaN where a list has one
     # In units of the width: squares of very small numbers would be 0.
     a, b = ((values - np.mean(values, dtype=np.float64)) / width for values, width in zip((x, y), widths))
     return float(np.clip((a / np.linalg.norm(a)) @ (b / np.linalg.norm(b)), -1, 1))
