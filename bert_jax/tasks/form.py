@@ -52,6 +52,7 @@ class Task(NamedTuple):
         metrics: name -> (gold, predicted) -> a figure, a fraction of 1; the first is the one that runs are chosen by.
         labels: as the files spell them; () where the training examples show them, or there are none.
         source: where people get the data.
+        part: (examples, split) -> those of the split, where one file holds several.
     """
 
     form: Form
@@ -60,3 +61,4 @@ class Task(NamedTuple):
     metrics: Mapping[str, Callable[[Any, Any], float]]
     labels: tuple[str, ...] = ()
     source: str = ""
+    part: Callable = lambda examples, split: examples
