@@ -37,14 +37,14 @@ def spans(tags: Sequence[str], scheme: str) -> list[Span]:
 
 
 def split(tag: str, scheme: str) -> tuple[str, str]:
-    """The letter, M as I, and the type of a tag."""
+    """The letter and the type of a tag."""
     letter, _, type_ = tag.partition("-")
     if scheme not in SCHEMES:
         raise UserError("unknown scheme of tags", got=scheme, expected=" or ".join(SCHEMES))
     letters = {"B", *SCHEMES[scheme]}
     if letter != "O" and letter not in letters:
         raise UserError(f"{scheme} has no such tag", got=tag, expected=f"O, or one of {''.join(sorted(letters))} before a type")
-    return letter.replace("M", "I"), type_
+    return letter, type_
 
 
 def written(entities: Sequence[Span], length: int, scheme: str) -> list[str]:

@@ -8,10 +8,24 @@ import pytest
 from bert_jax.errors import UserError
 from bert_jax.metrics import answers
 
-PARTS = (
-    ["the", "The", "THE", "a", "An", "a.n.", "theatre", "the-", "_a_", "A\u00a0", "another", "cat", "Cat,", "cats", "U.S.", "don't"]
-    + ["1,000", "$5", "—", "a—b", "…", "ß", "É", "北京", "的a", " ", "\t", "\n", ".", "'", "e\u0301a"]
-)
+PARTS = [
+    "the",
+    "The",
+    "THE",
+    "a",
+    "An",
+    "a.n.",
+    "theatre",
+    "the-",
+    "_a_",
+    "A\u00a0",
+    "another",
+    "cat",
+    "Cat,",
+    "cats",
+    "U.S.",
+    "don't",
+] + ["1,000", "$5", "—", "a—b", "…", "ß", "É", "北京", "的a", " ", "\t", "\n", ".", "'", "e\u0301a"]
 
 
 def random_texts(rng: np.random.Generator, count: int, parts: list[str] = PARTS) -> list[str]:
@@ -71,7 +85,14 @@ def test_adversarial_answers_score_as_a_second_writing_of_squads_rules(version):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("The  Cat's\tA.", "cats"), ("theatre an", "theatre"), ("a—the", "—"), ("the", ""), ("U.S.-based", "usbased"), ("«a»", "« »")],
+    [
+        ("The  Cat's\tA.", "cats"),
+        ("theatre an", "theatre"),
+        ("a—the", "—"),
+        ("the", ""),
+        ("U.S.-based", "usbased"),
+        ("«a»", "« »"),
+    ],
 )
 def test_normalised_by_hand(text, expected):
     assert answers.normalise(text) == expected
@@ -154,7 +175,24 @@ def test_a_prediction_of_mere_articles_costs_the_search_a_point_as_in_the_offici
     assert (result["exact"], result["best_exact"]) == (100, 50)
 
 
-CHINESE_PARTS = ["北京", "大学", "北", "学", "2008年", "bert-base", "BERT", "《红楼梦》", "，", "。", "……", "e.g.", " ", "don't", "3.5", "1,000"]
+CHINESE_PARTS = [
+    "北京",
+    "大学",
+    "北",
+    "学",
+    "2008年",
+    "bert-base",
+    "BERT",
+    "《红楼梦》",
+    "，",
+    "。",
+    "……",
+    "e.g.",
+    " ",
+    "don't",
+    "3.5",
+    "1,000",
+]
 
 
 def chinese_rules(gold: str, predicted: str) -> tuple[float, float]:
