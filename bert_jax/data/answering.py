@@ -25,7 +25,7 @@ class Question(NamedTuple):
     Attributes:
         answers: (text, its first character in the paragraph or NOWHERE) each, all of them right; the first that stands in the
             paragraph is learned. () where there is none, or it is asked for.
-        impossible: the paragraph holds no answer.
+        impossible: the paragraph holds no answer; answers are ().
         id: its name in the file.
         title: of the article that the paragraph is from.
     """
@@ -121,8 +121,7 @@ def encode(
         rows += framed
         marked = [_places(len(ids), window, answer, tokenizer.cls_last) for window in found]
         places += [(number, *window, *place) for window, place in zip(found, marked, strict=True)]
-        has_answer = bool(question.answers) and not question.impossible
-        lost += has_answer and all(start == cls for _, cls, start, _ in marked)
+        lost += bool(question.answers) and all(start == cls for _, cls, start, _ in marked)
     return _stacked(
         rows,
         places,
@@ -130,7 +129,7 @@ def encode(
         tokenizer.pad_id,
         offsets=tuple(offsets[question.paragraph] for question in questions),
         questions_cut=sum(len(ids) > max_query_length for ids in asked),
-        answers_lost=int(lost),
+        answers_lost=lost,
     )
 
 
@@ -150,7 +149,7 @@ def windows(pieces: int, room: int, stride: int) -> list[tuple[int, int]]:
 def answer_pieces(question: Question, offsets: np.ndarray) -> tuple[int, int] | None:
     """The numbers of the first and the last piece that have a character of the answer; None where there is none."""
     placed = [(begin, begin + len(text)) for text, begin in question.answers if begin != NOWHERE]
-    if question.impossible or not placed:
+    if not placed:
         return None
     begin, end = placed[0]
     inside = np.flatnonzero((offsets[:, 0] < end) & (offsets[:, 1] > begin))

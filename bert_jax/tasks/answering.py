@@ -76,7 +76,7 @@ def settled(
 
 
 def gold_texts(examples: Sequence[Question]) -> list[tuple[str, ...]]:
-    return [() if question.impossible else tuple(text for text, _ in question.answers) for question in examples]
+    return [tuple(text for text, _ in question.answers) for question in examples]
 
 
 def shown(question: Question) -> dict:

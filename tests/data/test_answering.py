@@ -108,6 +108,14 @@ def test_context_by_hand_as_in_the_released_code():
     assert third.tolist() == [False, True, True, True, True]
 
 
+def test_a_hundredth_of_its_length_makes_the_longer_window_better():
+    """Piece 317 has 66 behind it in the first window and 67 before it in the second: 66 + 3.84 against 67 + 1.50. 318 has 65 and
+    68."""
+    first, second = has_max_context(np.array([0, 250]), np.array([384, 150]))
+    assert (first[317], second[317 - 250]) == (True, False)
+    assert (first[318], second[318 - 250]) == (False, True)
+
+
 def test_loader_and_evaluation_take_windows_as_rows():
     rows = rows_of(answered("e f", 4), answered("c", 0))
     batch = FinetuneLoader(rows, 4, 0, 8).batch(0)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +63,14 @@ def test_a_paragraph_without_pieces_is_answered_by_nothing():
 def test_logits_that_are_no_numbers_give_no_span():
     assert one_row("b c", [0, 0, 0, np.nan, 1], [0, 0, 0, 0, 0])["answer"] == "c"
     assert one_row("b", [0, 0, 0, np.nan], [0, 0, 0, 0])["answer"] == ""
+
+
+def test_with_cls_last_the_score_of_no_answer_is_that_of_its_place():
+    question = Question("a", "b c")
+    rows = encode([question], replace(TWELVE, cls_last=True), **SETTINGS)  # a [SEP] b c [SEP] [CLS]
+    logits = np.array([9, 9, 4, 0, 9, 2, 9, 9], np.float32)
+    (said,) = spans.answers([question], rows, outputs_of([logits], [logits]), **DECODING)
+    assert (said["answer"], said["score"], said["null_odds"]) == ("b", 8.0, 4.0 - 8.0)
 
 
 def test_settings_that_leave_no_answer_are_refused():
@@ -127,7 +137,7 @@ def asked_and_scored(null_scores: list[float], impossible: list[bool]):
     [
         ([-3.0, 2.0, -1.0, 4.0], [False, True, False, True], -1.0, 4),
         ([-3.0, -5.0, -1.0, 4.0], [False, True, False, True], -1.0, 3),  # one that has no answer is let stand for two that have
-        ([5.0, 1.0, 2.0, 3.0], [False, True, True, True], 0.0, 3),  # nothing at all is best
+        ([-1.0, -4.0, -3.0, -2.0], [False, True, True, True], -5.0, 3),  # nothing at all is best
     ],
 )
 def test_the_threshold_of_the_best_f1_is_found(null_scores, impossible, threshold, right):
