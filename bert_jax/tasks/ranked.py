@@ -11,9 +11,10 @@ import numpy as np
 from bert_jax.data import finetune as data
 from bert_jax.errors import UserError
 from bert_jax.metrics import ranking
+from bert_jax.objectives.classify import classify
 from bert_jax.tasks import tables
 from bert_jax.tasks.form import Answer, Form, Task
-from bert_jax.tasks.texts import CLASSIFICATION, softmax
+from bert_jax.tasks.texts import softmax
 
 LABELS = NOT_RELEVANT, RELEVANT = ("not_relevant", "relevant")
 COLUMNS = ("query_id", "query", "passage", "relevance")
@@ -123,7 +124,7 @@ def _shown(example: Candidate) -> dict:
 
 
 RANKING = Form(
-    objectives=lambda labels: CLASSIFICATION.objectives(LABELS),
+    objectives=lambda labels: {"classify": lambda encoder: classify(encoder, len(LABELS))},
     pooler=True,
     encode=_encoded,
     answers=_answers,
