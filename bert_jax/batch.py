@@ -47,8 +47,8 @@ FIELDS = {
     "label_weights": Field(
         "B or BL", "float32", "1 for a real row or a piece with a class, 0 for other pieces and what only fills the last batch"
     ),
-    "start_positions": Field("B", "int32", "place in the row where the answer begins; 0, that of [CLS], where there is none"),
-    "end_positions": Field("B", "int32", "place of the last piece of the answer; 0 where there is none"),
+    "start_positions": Field("B", "int32", "place in the row where the answer begins; that of [CLS] where there is none"),
+    "end_positions": Field("B", "int32", "place of the last piece of the answer; that of [CLS] where there is none"),
 }
 FEATURE_IDS = Field("BL", "int32", "row of a table for each token; 0 where a mask hides it, if it would betray the piece")
 FEATURE_VECTORS = Field("BLW", "float32", "a vector for each token")

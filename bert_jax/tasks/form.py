@@ -53,6 +53,7 @@ class Task(NamedTuple):
         labels: as the files spell them; () where the training examples show them, or there are none.
         source: where people get the data.
         read_unlabelled: `read` for a test set without labels; None where it has them.
+        part: (examples, split) -> those of the split, where one file holds several.
     """
 
     form: Form
@@ -62,3 +63,4 @@ class Task(NamedTuple):
     labels: tuple[str, ...] = ()
     source: str = ""
     read_unlabelled: Callable | None = None
+    part: Callable = lambda examples, split: examples
