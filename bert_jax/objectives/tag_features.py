@@ -57,7 +57,7 @@ def tag_features(config: EncoderConfig, num_classes: int, layers: str = "concat_
     """`tag`, from what a frozen encoder without dropout gives out: a bidirectional LSTM of two layers, newly drawn, reads it from
     [CLS] to the last [SEP], then comes dropout, then the classifier.
 
-    The encoder gets no gradient; that the optimiser leaves it alone, without decay too, is for the optimiser to be told.
+    The encoder gets no gradient, so that an optimiser without weight decay leaves it as it is.
 
     Params are {"encoder", "lstm", "token_classifier"}, and where layers are weighted {"mixture": {"layer_weights", "scale"}};
     predict gives logits_BLC.
