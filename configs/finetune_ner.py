@@ -15,8 +15,8 @@ Data: the files of each set under ner/ of the folder that BERT_JAX_DATA or data.
 Hardware: any; BERT-base on CoNLL-2003 is some 3e15 operations, minutes on one accelerator.
 Expected: F1 over entities on CoNLL-2003 (arXiv 1810.04805, table 7), BERT-base: dev 96.4, test 92.4 with document context;
 features, dev: concat_last_four 96.1, weighted_sum_last_four 95.9, second_to_last 95.6, weighted_sum_all 95.5, last 94.9,
-embeddings 91.0. Not yet run here at that scale. Of msra and wikineural_fr only a part of the training set is read, of europeana_fr
-a split of our own: no published figure compares.
+embeddings 91.0. Not yet run here at that scale. Of msra and wikineural_fr only a part of the training set is read, and
+europeana_fr is split here: no published figure compares.
 Source of the recipes: arXiv 1810.04805, section 5.3 and appendix A.3: batch 32, 3 epochs, the best of the rates 5e-5, 4e-5, 3e-5
 and 2e-5 on the dev set; crf: arXiv 1909.10649, with its division of the loss; features: rate, epochs and the absence of weight
 decay, by which an encoder without gradient would shrink, are our choice, the paper gives none.

@@ -14,11 +14,11 @@ log_partition, viterbi, marginals = (jax.jit(function) for function in (crf.log_
 path_score = jax.jit(crf.path_score)
 
 
-def score(path, emissions_WC, transitions_CC, start_C, end_C) -> float:
-    """Of a path over W words, by the definition."""
+def score(path, emissions_LC, transitions_CC, start_C, end_C) -> float:
+    """Of a path over L words, by the definition."""
     if not path:
         return 0.0
-    total = start_C[path[0]] + end_C[path[-1]] + sum(emissions_WC[place, tag] for place, tag in enumerate(path))
+    total = start_C[path[0]] + end_C[path[-1]] + sum(emissions_LC[place, tag] for place, tag in enumerate(path))
     return total + sum(transitions_CC[pair] for pair in zip(path, path[1:]))
 
 

@@ -47,12 +47,12 @@ def run(objective, params, rows=None):
     return jax.tree.map(np.asarray, predicted), jax.tree.map(float, sums), counts
 
 
-def paths(emissions_WC, crf) -> dict[tuple, float]:
+def paths(emissions_LC, crf) -> dict[tuple, float]:
     """The score of each path over the words."""
     found = {}
-    for path in product(range(CLASSES), repeat=len(emissions_WC)):
+    for path in product(range(CLASSES), repeat=len(emissions_LC)):
         moves = sum(crf["transitions"][pair] for pair in zip(path, path[1:]))
-        emitted = emissions_WC[np.arange(len(path)), list(path)].sum()
+        emitted = emissions_LC[np.arange(len(path)), list(path)].sum()
         found[path] = float(emitted + moves + crf["start"][path[0]] + crf["end"][path[-1]])
     return found
 

@@ -148,6 +148,14 @@ def test_the_files_have_their_sizes_and_no_tag_that_is_not_listed(name):
 
 
 @needs_data
+@pytest.mark.parametrize("name", ner.CHARACTERS)
+def test_chinese_texts_are_cut_as_the_files_are(name):
+    task = ner.TASKS[name]
+    for example in task.read(DATA / task.files["dev"])[:200]:
+        assert from_text(ner.shown(example)["text"], characters=True).words == example.words
+
+
+@needs_data
 def test_the_baseline_of_the_shared_task_is_found_again():
     task = ner.TASKS["conll2003"]
     train, dev, test = (task.read(DATA / task.files[split]) for split in ("train", "dev", "test"))

@@ -110,11 +110,11 @@ def test_parts_of_a_file_are_apart_and_together_all_of_it(tmp_path):
 
 
 def test_a_file_without_ends_of_sentences_is_cut_behind_full_stops_or_where_it_must_be(tmp_path):
-    words = ["a", "b", ".", "c", ".", "d", "e", "f", "g", "h", "i"]
-    tags = ["O"] * 9 + ["I-X"] * 2
+    words = ["a", "b", ".", "c", ".", "d", "e", "f", "g", "h", "i", ".", "j"]
+    tags = ["O"] * 9 + ["I-X"] * 2 + ["O"] * 2
     lines = "".join(f"{word} {tag}\n" for word, tag in zip(words, tags))
     examples = reader("IOB1", window=5)(written(tmp_path, lines))
-    assert [example.tags[-1] for example in examples] == ["O", "B-X", "B-X"]  # an entity that is cut is two
-    assert [" ".join(example.words) for example in examples] == ["a b . c .", "d e f g h", "i"]
+    assert [(example.tags[0], example.tags[-1]) for example in examples[1:]] == [("O", "B-X"), ("B-X", "O")]  # cut, two
+    assert [" ".join(example.words) for example in examples] == ["a b . c .", "d e f g h", "i . j"]
     assert [example.id.rpartition(" ")[2] for example in examples] == ["1", "6", "11"]
     assert [example.place for example in examples] == [0, 1, 2] and list(examples[2].document)[0] == ("a", "b", ".", "c", ".")
