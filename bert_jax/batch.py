@@ -47,6 +47,7 @@ FIELDS = {
     "label_weights": Field(
         "B or BL", "float32", "1 for a real row or a piece with a class, 0 for other pieces and what only fills the last batch"
     ),
+    "word_ids": Field("BL", "int32", "number of the word to tag that the piece belongs to, from 1 on; 0 at all other pieces"),
     "start_positions": Field("B", "int32", "place in the row where the answer begins; that of [CLS] where there is none"),
     "end_positions": Field("B", "int32", "place of the last piece of the answer; that of [CLS] where there is none"),
 }

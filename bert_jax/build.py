@@ -40,7 +40,7 @@ OBJECTIVES = {  # objective.name -> encoder and the other settings of the sectio
     "spanbert": spanbert.spanbert,
     "distill": distill.distill,
     "classify": classify.classify,
-    "tag": tag.tag,
+    "tag": lambda encoder, num_classes: tag.tag(encoder, num_classes),  # as imported models have it
     "answer": answer.answer,
     "choose": choose.choose,
     "encoder": encoder_alone.encoder_alone,

@@ -29,6 +29,13 @@ def mean(hidden_BLD, input_mask_BL) -> jax.Array:
     return total_BD / jnp.maximum(jnp.sum(real_BL1, axis=1), 1)
 
 
+def mean_of_words(hidden_BLD, word_ids_BL) -> jax.Array:
+    """float32[B, L, D]: at each piece of a word the mean over its pieces, those of the same number above 0; zeros elsewhere."""
+    same_BLL = (word_ids_BL[:, :, None] == word_ids_BL[:, None, :]) & (word_ids_BL[:, :, None] > 0)
+    shares_BLL = same_BLL / jnp.maximum(jnp.sum(same_BLL, axis=2, keepdims=True), 1)
+    return jnp.einsum("blm,bmd->bld", shares_BLL.astype(jnp.float32), hidden_BLD.astype(jnp.float32))
+
+
 def _max(out, input_mask_BL):
     return jnp.max(jnp.where(input_mask_BL[:, :, None] > 0, out.hidden_BLD.astype(jnp.float32), FAR_BELOW), axis=1)
 

@@ -23,8 +23,9 @@ RULES = (
     (r"output/kernel", ("tensor", "fsdp")),
     (r"recurrent_kernel", (None, None)),  # used at every step of a loop over the row
     (r"kernel", ("fsdp", None)),
+    (r"transitions", (None, None)),  # of tags, a few numbers
     (r"masked_lm/bias", ("tensor",)),
-    (r"bias|scale|given", (None,)),
+    (r"bias|scale|given|start|end|layer_weights", (None,)),
 )
 
 

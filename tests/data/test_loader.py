@@ -46,7 +46,7 @@ def test_a_batch_keeps_the_contract(loader):
     batch = loader.batch(0)
     contract.check(batch)
     packed_only = {"sequence_ids", "position_ids", "cls_positions"}
-    of_tasks = {"label_ids", "label_values", "label_weights", "start_positions", "end_positions"}
+    of_tasks = {"label_ids", "label_values", "label_weights", "word_ids", "start_positions", "end_positions"}
     assert set(batch) == set(contract.FIELDS) - of_tasks - packed_only
     assert batch["input_ids"].shape == (8, 16) and batch["masked_lm_ids"].shape == (8, 3)
     assert (batch["next_sentence_weights"] == 1).all()

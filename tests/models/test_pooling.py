@@ -4,7 +4,7 @@ import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderOutput
-from bert_jax.models.pooling import POOLINGS, check_pooling, pool
+from bert_jax.models.pooling import POOLINGS, check_pooling, mean_of_words, pool
 
 MASK = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]], np.int32)
 HIDDEN = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
@@ -32,3 +32,9 @@ def test_sums_are_taken_in_float32():
 def test_an_unknown_pooling_names_those_there_are():
     with pytest.raises(UserError, match="cls or mean or max"):
         check_pooling("average")
+
+
+def test_the_mean_of_a_word_stands_at_each_of_its_pieces_and_zeros_elsewhere():
+    hidden = np.arange(1.0, 13.0, dtype=np.float32).reshape(1, 6, 2)
+    means = np.asarray(mean_of_words(hidden, np.array([[0, 1, 1, 2, 0, 0]], np.int32)))
+    assert means[0].tolist() == [[0, 0], [4, 5], [4, 5], [7, 8], [0, 0], [0, 0]]

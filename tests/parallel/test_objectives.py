@@ -17,7 +17,8 @@ from bert_jax.objectives.distill import LOSSES, distill_classes
 from bert_jax.objectives.electra import electra
 from bert_jax.objectives.pretrain import bert
 from bert_jax.objectives.spanbert import spanbert
-from bert_jax.objectives.tag import tag
+from bert_jax.objectives.tag import tag, tag_crf
+from bert_jax.objectives.tag_features import tag_features
 from bert_jax.parallel.layout import make_layout
 from bert_jax.parallel.step import init_state, window_means
 from tests.parallel.test_layouts import LENGTH, ROWS, VOCAB, difference, uneven_batch
@@ -43,6 +44,8 @@ OBJECTIVES = {
     "all_tokens_mlm": lambda: electra(SMALL, generator_size=0.5, encoder_weight=1.0, learns="all_tokens_mlm"),
     "spanbert": lambda: spanbert(SMALL, max_span_pieces=2),
     "tag": lambda: tag(SMALL, 3),
+    "tag_crf": lambda: tag_crf(SMALL, 3, "mean"),
+    "tag_features": lambda: tag_features(SMALL, 3, "weighted_sum_all", 6),
     "answer": lambda: answer(SMALL),
     "choose": lambda: choose(POOLED),
     "classify": lambda: classify(POOLED, 3),
@@ -51,7 +54,7 @@ OBJECTIVES = {
     "causal_lm": lambda: causal_lm(replace(SMALL, left_to_right=True)),
     "with_lstm": lambda: bert(replace(SMALL, num_lstm_layers=1), next_sentence=False),
 }
-LABELLED = ("tag", "answer", "choose", "classify", "distill_classes")
+LABELLED = ("tag", "tag_crf", "tag_features", "answer", "choose", "classify", "distill_classes")
 
 
 def batch(name: str, step: int) -> dict:
@@ -87,9 +90,10 @@ def labels(name: str) -> dict:
     """The first rows, those of whole devices, count for nothing; of pieces count ever more from row to row."""
     row, place = np.arange(ROWS, dtype=np.int32), np.arange(LENGTH, dtype=np.int32)
     real = row > 4
-    if name == "tag":
+    if name.startswith("tag"):
         weights = real[:, None] & (place[None] < row[:, None])
-        return {"label_ids": (row[:, None] + place[None]) % 3, "label_weights": weights.astype(np.float32)}
+        word_ids = np.where(weights, 1 + place[None] // 2, 0).astype(np.int32)
+        return {"label_ids": (row[:, None] + place[None]) % 3, "label_weights": weights.astype(np.float32), "word_ids": word_ids}
     of_rows = {"label_weights": real.astype(np.float32)}
     if name == "answer":
         return of_rows | {"start_positions": row % 5, "end_positions": row % 7}
