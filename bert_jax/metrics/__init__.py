@@ -1,1 +1,1 @@
-"""Scores of predictions against labels, in numpy."""
+"""Scores of predictions against labels, and what may be said of them, in numpy."""
