@@ -14,7 +14,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem clamp(0.8rem, 3vw, 2rem) 3rem; max-width: 72rem; color: var(--ink); background: var(--paper);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere; }
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.5rem 0; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 0.6rem; padding-top: 0.6rem; border-top: 1px solid var(--line); }
 p { margin: 0.5rem 0; max-width: 48rem; }
@@ -23,7 +23,7 @@ nav a { display: inline-block; margin: 0 1rem 0.3rem 0; }
 a { color: var(--link); }
 .dim { color: var(--dim); }
 .scroll { overflow-x: auto; margin: 0.8rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { min-width: min(26rem, 100%); border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--dim); padding-bottom: 0.4rem; }
 th, td { padding: 0.35rem 0.8rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 td.number, th.number { text-align: right; white-space: nowrap; }
@@ -36,14 +36,15 @@ figure.large .scroll { margin: 0; }
 figure.large img { min-width: min(100%, 20rem); }
 figcaption { color: var(--dim); font-size: 0.9rem; max-width: 44rem; margin-top: 0.3rem; }
 .figures figure { flex: 1 1 20rem; max-width: 34rem; }
-.text { unicode-bidi: isolate; white-space: pre-wrap; line-height: 1.6; }
-.cards td, .cards th { max-width: 36rem; }
+.text { unicode-bidi: isolate; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; }
+.cards td, .cards th { max-width: 36rem; min-width: 4.5rem; }
 .long { max-height: 12rem; overflow-y: auto; }
 .name { color: var(--dim); margin-inline-end: 0.4rem; }
 @media (max-width: 44rem) {
   figure.large img { min-width: 44rem; max-width: none; }
   .cards thead { position: absolute; left: -100vw; }
-  .cards, .cards tbody, .cards tr, .cards td, .cards th { display: block; max-width: none; }
+  .cards, .cards caption, .cards tbody, .cards tr, .cards td, .cards th { display: block; max-width: none; }
+  .cards td > div:only-child:not(.long) { display: inline; }
   .cards tr { border-bottom: 2px solid var(--line); padding: 0.6rem 0; }
   .cards td, .cards th { border: 0; padding: 0.15rem 0; text-align: start; white-space: normal; }
   .cards [data-name]::before { content: attr(data-name) ": "; color: var(--dim); font-weight: 400; }
@@ -95,7 +96,8 @@ def paragraph(words: str, kind: str = "") -> str:
 def text(words: str, name: str = "", long: bool = False) -> str:
     """A text of the data, of any language and direction."""
     before = f'<span class="name">{escape(name)}</span>' if name else ""
-    return f'<div{_class("long" if long else "")}>{before}<span class="text" lang="" dir="auto">{escape(words)}</span></div>'
+    focus = ' class="long" tabindex="0"' if long else ""
+    return f'<div{focus}>{before}<span class="text" lang="" dir="auto">{escape(words)}</span></div>'
 
 
 class Cell(str):

@@ -52,12 +52,15 @@ def write(
     report = folder / "report"
     workdirs.make_folder(report)
     pictures = sections.Pictures(report)
+    predictions = runs.predictions(shown) if shown else []
+    form = runs.form(predictions)
+    unit = "squared error" if form == "regression" else "nats"
     task = str(next((run.config["task"] for run in found if "task" in run.config), ""))
     parts = [
-        ("metrics", "Metrics on the dev set", _metrics(shown)),
+        ("metrics", "Metrics on the dev set", _metrics(shown, unit)),
         ("seeds", "Runs", _seeds(found, metric)),
-        ("curves", "Learning curves", sections.curves(pictures, found, metric)),
-        *(sections.of_predictions(pictures, shown, inside, answer_f1) if shown else ()),
+        ("curves", "Learning curves", sections.curves(pictures, found, metric, unit)),
+        *(sections.of_predictions(pictures, form, predictions, shown, inside, answer_f1) if predictions else ()),
     ]
     pictures.remove_old()
     head = html.paragraph(_described(found, shown, task, metric), "dim")
@@ -105,7 +108,7 @@ def _figure(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "–"
 
 
-def _metrics(shown: Run | None) -> str:
+def _metrics(shown: Run | None, unit: str) -> str:
     if shown is None:
         return html.paragraph("No run has come to an end with a figure yet.")
     rows = []
@@ -121,7 +124,7 @@ def _metrics(shown: Run | None) -> str:
     with_baseline = any(row[2] for row in rows)
     rows = [row if with_baseline else row[:2] for row in rows]
     head = ["metric", "this model", "baseline"][: 2 + with_baseline]
-    return html.table(head, rows, f"{_run(shown)}; fractions of 1, the loss in nats where it is one of classes")
+    return html.table(head, rows, f"{_run(shown)}; scores are fractions of 1, the loss: {unit}")
 
 
 def _seeds(found: Sequence[Run], metric: str) -> str:

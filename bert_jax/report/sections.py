@@ -40,9 +40,8 @@ class Pictures:
             (self._folder / f"{name}.png").unlink(missing_ok=True)
 
 
-def curves(pictures: Pictures, found: Sequence[Run], metric: str) -> str:
+def curves(pictures: Pictures, found: Sequence[Run], metric: str, unit: str) -> str:
     drawn = []
-    units = {"loss": "loss (nats or as the task defines it)"}
     held_out = (
         metric if any(metric in record for run in found for record in run.records if record["kind"] == "held_out") else "loss"
     )
@@ -56,7 +55,7 @@ def curves(pictures: Pictures, found: Sequence[Run], metric: str) -> str:
         if not any(len(steps) for steps, _ in (*curves.runs, *curves.failed)):
             continue
         last = f", at the end {curves.mean[-1]:.4f} on average" if len(curves.steps) else ""
-        figure = figures.learning_curves(curves, units.get(shown, f"{words(shown)} (fraction of 1)"), title)
+        figure = figures.learning_curves(curves, f"{words(shown)} ({unit if shown == 'loss' else 'fraction of 1'})", title)
         drawn.append(pictures.add(name, figure, f"{title} against the training step, {len(curves.runs)} runs{last}"))
     return html.side_by_side(drawn)
 
@@ -65,9 +64,10 @@ def _points(run: Run, kind: str, metric: str) -> list[tuple[int, float]]:
     return [(record["step"], record[metric]) for record in run.records if record["kind"] == kind and metric in record]
 
 
-def of_predictions(pictures: Pictures, shown: Run, inside: Inside | None, answer_f1) -> list[tuple[str, str, str]]:
-    predictions = runs.predictions(shown)
-    form = runs.form(predictions)
+def of_predictions(
+    pictures: Pictures, form: str, predictions: Sequence[dict], shown: Run, inside: Inside | None, answer_f1
+) -> list[tuple[str, str, str]]:
+    """(anchor, title, HTML) of what can be said of predictions of this form."""
     labelled = [each for each in predictions if each.get("gold") is not None]
     sections = []
     if labelled and form in ("classification", "tagging"):
