@@ -31,6 +31,7 @@ LEVELS = {
     "predict": 4,
     "compress": 4,
     "workdir": 4,
+    "report": 5,
     "show": 5,
     "build": 5,
     "inputs": 6,
