@@ -68,8 +68,8 @@ def distilled_student(scratch: Path) -> dict:
 
 
 def simcse(scratch: Path) -> dict:
-    """Encoders pretrained with masked LM alone, then unsupervised SimCSE: Spearman on the dev set of STS-B before and after, under
-    each pooling, for each seed of both."""
+    """Encoders pretrained with masked LM alone, then unsupervised SimCSE: Spearman on STS-B dev before and after, under each
+    pooling, for each seed of both."""
     text = data() / "text"
     given = {"data.input_file": f"{text / 'wiki_en' / 'shard-*.txt.xz'},{text / 'books_en' / '*.xz'}"}
     shared, seconds = {}, {"masked_lm": [], "simcse": []}
