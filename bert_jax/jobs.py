@@ -102,10 +102,15 @@ def read_examples(config) -> Examples:
 
 def split_of(task: Task, config, split: str, skipped: list[str] | None) -> list:
     """The examples of a split, which for the test set may have no labels."""
+    if split not in task.files:
+        raise UserError(f"the task has no {split} set", got=config.task, expected=" or ".join(task.files))
     path = Path(task.files[split])
     path = path if config.task in own.FORMS else data_folder(config) / path
     read = task.read_unlabelled if split == "test" and task.read_unlabelled else task.read
-    return read(tables.find(path, task.source), skipped)
+    try:
+        return task.part(read(path, skipped), split)
+    except tables.Absent as error:
+        raise UserError(*error.args, fix=f"get it: {task.source}") from None
 
 
 def objectives(task: str, labels: tuple[str, ...]) -> Mapping[str, Callable[..., Objective]]:

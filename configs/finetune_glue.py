@@ -54,15 +54,24 @@ def get_config(arg=None):
 
 
 def published(task: str):
+    config = recipe(task)
+    config.data.long_texts = "head"  # what is read of a sentence too long: head, head_tail, chunks (all of it, in several rows)
+    config.objective = ConfigDict({"name": "regress"})
+    if task not in SCORES:
+        config.objective = ConfigDict({"name": "classify", "class_weights": ()})  # a number for each class
+    return config
+
+
+def recipe(task: str):
+    """What fine-tuning on any task has in common; the other configs finetune_*.py begin with it."""
     config = ConfigDict()
     config.seed = 0
     config.init_checkpoint = ""  # the workdir of a trained model
     config.task = task
 
     config.data = ConfigDict()
-    config.data.folder = ""  # holds glue/; empty: the folder that the environment's BERT_JAX_DATA names
+    config.data.folder = ""  # holds glue/ and so on; empty: the folder that the environment's BERT_JAX_DATA names
     config.data.max_seq_length = 128
-    config.data.long_texts = "head"  # what is read of a sentence too long: head, head_tail, chunks (all of it, in several rows)
     config.data.pad_to_multiple_of = (
         0  # rows of like length share a batch, padded to a multiple of this; 0: all to max_seq_length
     )
@@ -72,15 +81,11 @@ def published(task: str):
     config.model = ConfigDict()  # the sizes are those of the pretrained encoder
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
+    config.model.matmul_dtype = "auto"  # bfloat16 is faster where the machine has it
     config.model.num_lstm_layers = 0  # of a bidirectional LSTM on top of the encoder, drawn anew (table 5, "+ BiLSTM")
 
-    config.objective = ConfigDict()
-    config.objective.name = "classify"
-    config.objective.class_weights = ()  # of the loss, a number for each class
-    if task in SCORES:
-        config.objective = ConfigDict({"name": "regress"})
-
     config.optim = ConfigDict()
+    config.optim.name = "bert_adam"  # bert_adam, adamw, lamb
     config.optim.learning_rate = 5e-5
     config.optim.warmup_proportion = 0.1
     config.optim.weight_decay = 0.01

@@ -22,6 +22,9 @@ and 2e-5 on the dev set; crf: arXiv 1909.10649, with its division of the loss; f
 decay, by which an encoder without gradient would shrink, are our choice, the paper gives none.
 """
 
+import runpy
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 TASKS = ("conll2003", "conll2003_bioes", "msra", "resume_zh", "wikineural_fr", "europeana_fr")
@@ -40,43 +43,15 @@ def get_config(arg=None):
 
 
 def published(task: str):
-    config = ConfigDict()
-    config.seed = 0
-    config.init_checkpoint = ""  # the workdir of a trained model
-    config.task = task
-
-    config.data = ConfigDict()
-    config.data.folder = ""  # holds ner/; empty: the folder that the environment's BERT_JAX_DATA names
+    config = _recipe(task)
     config.data.max_seq_length = 256 if task in CHINESE else 128  # longer sentences go on in a further row
-    config.data.max_train_examples = 0  # so many, drawn once by the seed; 0 takes all
     config.data.document_context = False
-
-    config.model = ConfigDict()  # the sizes are those of the pretrained encoder
-    config.model.hidden_dropout_prob = 0.1
-    config.model.attention_probs_dropout_prob = 0.1
-    config.model.num_lstm_layers = 0  # of a bidirectional LSTM on top of the encoder that is fine-tuned
-
-    config.objective = ConfigDict()
-    config.objective.name = "tag"
-    config.objective.word_vector = "first"  # or "mean"
-
-    config.optim = ConfigDict()
-    config.optim.learning_rate = 5e-5
-    config.optim.warmup_proportion = 0.1
-    config.optim.weight_decay = 0.01
-
-    config.train = ConfigDict()
-    config.train.train_batch_size = 32  # rows over all devices
-    config.train.num_train_epochs = 3.0
-    config.train.log_every_steps = 50
-    config.train.eval_every_steps = 500
-    config.train.save_every_steps = 500
-    config.train.max_skipped_steps = 20  # so many in a row that are not finite end the run
-    config.train.keep_checkpoints = 1
-
-    config.parallel = ConfigDict()
-    config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
+    config.objective = ConfigDict({"name": "tag", "word_vector": "first"})  # or "mean"
     return config
+
+
+def _recipe(task: str):
+    return runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))["recipe"](task)
 
 
 def mean(config):

@@ -25,6 +25,9 @@ lengths, strides and warm-up: google-research/bert run_squad.py and its README, 
 2 epochs and 3e-5. CMRC 2018: rate 3e-5 (README of ymcui/Chinese-BERT-wwm); batch and epochs are those of SQuAD, not of a source.
 """
 
+import runpy
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 
@@ -39,57 +42,19 @@ def get_config(arg=None):
 
 def published(task: str):
     """SQuAD 1.1."""
-    config = ConfigDict()
-    config.seed = 0
-    config.init_checkpoint = ""  # the workdir of a trained model
-    config.task = task
-
-    config.data = ConfigDict()
-    config.data.folder = ""  # holds squad/; empty: the folder that the environment's BERT_JAX_DATA names
+    config = _recipe(task)
     config.data.max_seq_length = 384
     config.data.doc_stride = 128  # pieces from the begin of one window over a paragraph to that of the next
     config.data.max_query_length = 64  # pieces of a question that are kept
-    config.data.pad_to_multiple_of = (
-        0  # rows of like length share a batch, padded to a multiple of this; 0: all to max_seq_length
-    )
-    config.data.max_train_examples = 0  # so many questions, drawn once by the seed; 0 takes all
-    config.data.skip_bad_rows = False  # leave them out and say so, instead of stopping at the first
-
-    config.model = ConfigDict()  # the sizes are those of the pretrained encoder
-    config.model.hidden_dropout_prob = 0.1
-    config.model.attention_probs_dropout_prob = 0.1
-    config.model.num_lstm_layers = 0  # of a bidirectional LSTM on top of the encoder, drawn anew (table 5, "+ BiLSTM")
-
-    config.objective = ConfigDict()
-    config.objective.name = "answer"
-
-    config.optim = ConfigDict()
-    config.optim.learning_rate = 5e-5
-    config.optim.warmup_proportion = 0.1
-    config.optim.weight_decay = 0.01
-    config.optim.layer_decay = 1.0  # the rate falls by this factor from each layer to the one below
-    config.optim.frozen_layers = -1  # the embeddings and so many of the lowest layers are not trained; -1: all is
-
-    config.train = ConfigDict()
-    config.train.train_batch_size = 32  # rows, that is windows, over all devices
-    config.train.num_train_epochs = 3.0
-    config.train.accumulate = 1  # micro-batches to an update
-    config.train.reinit_layers = 0  # so many of the top layers, and the pooler, are drawn anew
-    config.train.best_by = ""  # the metric by which the best checkpoint becomes the result; empty: the last one does
-    config.train.patience = 0  # so many evaluations without a better one end the training; 0: none do
-    config.train.log_every_steps = 50
-    config.train.eval_every_steps = 0  # 0: after each epoch
-    config.train.save_every_steps = 0
-    config.train.max_skipped_steps = 20  # so many in a row that are not finite end the run
-    config.train.keep_checkpoints = 1
-
+    config.objective = ConfigDict({"name": "answer"})
     config.predict = ConfigDict()
     config.predict.n_best_size = 20  # answers that are listed
     config.predict.max_answer_length = 30  # pieces
-
-    config.parallel = ConfigDict()
-    config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
     return config
+
+
+def _recipe(task: str):
+    return runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))["recipe"](task)
 
 
 def or_none(config):

@@ -16,6 +16,9 @@ Source of the recipe: arXiv 1810.04805, section 4.4: batch 16, 3 epochs, rate 2e
 length of 128 is ours, for the paper names none. codah and c3 by the same recipe, c3 at length 512.
 """
 
+import runpy
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 
@@ -27,51 +30,16 @@ def get_config(arg=None):
 
 
 def published(task: str):
-    config = ConfigDict()
-    config.seed = 0
-    config.init_checkpoint = ""  # the workdir of a trained model
-    config.task = task
-
-    config.data = ConfigDict()
-    config.data.folder = ""  # holds multiple_choice/; empty: the folder that the environment's BERT_JAX_DATA names
+    config = _recipe(task)
     config.data.max_seq_length = LENGTHS[task]  # of each text
-    config.data.pad_to_multiple_of = (
-        0  # rows of like length share a batch, padded to a multiple of this; 0: all to max_seq_length
-    )
-    config.data.max_train_examples = 0  # so many, drawn once by the seed; 0 takes all
-    config.data.skip_bad_rows = False  # leave them out and say so, instead of stopping at the first
-
-    config.model = ConfigDict()  # the sizes are those of the pretrained encoder
-    config.model.hidden_dropout_prob = 0.1
-    config.model.attention_probs_dropout_prob = 0.1
-    config.model.num_lstm_layers = 0  # of a bidirectional LSTM on top of the encoder, drawn anew (table 5, "+ BiLSTM")
-
-    config.objective = ConfigDict()
-    config.objective.name = "choose"
-
-    config.optim = ConfigDict()
+    config.objective = ConfigDict({"name": "choose"})
     config.optim.learning_rate = 2e-5
-    config.optim.warmup_proportion = 0.1
-    config.optim.weight_decay = 0.01
-    config.optim.layer_decay = 1.0  # the rate falls by this factor from each layer to the one below
-    config.optim.frozen_layers = -1  # the embeddings and so many of the lowest layers are not trained; -1: all is
-
-    config.train = ConfigDict()
-    config.train.train_batch_size = 16  # rows over all devices
-    config.train.num_train_epochs = 3.0
-    config.train.accumulate = 1  # micro-batches to an update
-    config.train.reinit_layers = 0  # so many of the top layers, and the pooler, are drawn anew
-    config.train.best_by = ""  # the metric by which the best checkpoint becomes the result; empty: the last one does
-    config.train.patience = 0  # so many evaluations without a better one end the training; 0: none do
-    config.train.log_every_steps = 50
-    config.train.eval_every_steps = 0  # 0: after each epoch
-    config.train.save_every_steps = 0
-    config.train.max_skipped_steps = 20  # so many in a row that are not finite end the run
-    config.train.keep_checkpoints = 1
-
-    config.parallel = ConfigDict()
-    config.parallel.mode = "jit"  # jit, or pmap: one process per host, replicated data parallel
+    config.train.train_batch_size = 16
     return config
+
+
+def _recipe(task: str):
+    return runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))["recipe"](task)
 
 
 LENGTHS = {"swag": 128, "codah": 128, "c3": 512}

@@ -68,10 +68,18 @@ def objective_of(name: str):
 
 
 def test_every_config_file_is_tested_here():
-    tested = {name.partition(":")[0] for name in PRETRAINING} | {"finetune_glue.py", "sentence_bert.py"}
+    tested = {name.partition(":")[0] for name in PRETRAINING} | FINE_TUNING.keys() | {"sentence_bert.py"}
     assert tested == {path.name for path in (tiny.ROOT / "configs").glob("*.py")}
 
 
+FINE_TUNING = {  # file -> a row of it for each objective and each form
+    "finetune_glue.py": ("mrpc", "stsb"),
+    "finetune_texts.py": ("chnsenticorp", "imdb-chunks"),
+    "finetune_ner.py": ("conll2003", "resume_zh-crf", "conll2003-features", "conll2003-context"),
+    "finetune_squad.py": ("squad1", "squad2", "cmrc2018"),
+    "finetune_swag.py": ("swag",),
+    "finetune_own.py": ("classification", "regression", "tagging", "answering", "answering_or_none", "choice", "ranking"),
+}
 ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "bert.py:tiny-ltr", "lamb.py:76min-base", "simcse.py:unsup"]
 ONE_STEP += [f"{family}.py:tiny" for family in ("roberta", "albert", "electra", "spanbert", "modern", "bert4rec", "distill")]
 ONE_STEP += ["word_place.py:tiny", "electra.py:tiny-replace_mlm", "electra.py:tiny-all_tokens_mlm"]
@@ -165,6 +173,21 @@ def test_the_objective_of_a_task_builds(row):
     build_task_optimizer(config, 10)
     parts = {"encoder", "projections"} if row.endswith("layers") else {"encoder", "classifier"}
     assert set(jax.eval_shape(objective.init, jax.random.key(0))) == parts
+
+
+@pytest.mark.parametrize("name", [f"{file}:{row}" for file, rows in FINE_TUNING.items() for row in rows])
+def test_a_row_of_fine_tuning_has_what_its_form_asks_for(name):
+    """Every setting that the encoding and the answers take, the objective, and the optimiser; and files or a table to read."""
+    config = load(name, *(["data.train_file=train.tsv"] if "own" in name else []))
+    task = jobs.task_of(config)
+    assert {"train", "dev"} <= task.files.keys() or "own" in name
+    jobs.settings_of(task.form.encode, config.data)
+    jobs.settings_of(task.form.answers, config.predict if "predict" in config else {})
+    model = dict(load("bert.py:base").model) | dict(config.model) | {"pooler": task.form.pooler}
+    labels = task.labels or ("O", "B-PER", "I-PER")
+    objective = named_objective(jobs.objectives(config.task, labels), config.objective, encoder_config(model, 30522))
+    build_task_optimizer(config, 10)
+    assert "encoder" in jax.eval_shape(objective.init, jax.random.key(0))
 
 
 @pytest.mark.parametrize(("size", "millions"), [("base", 110.1), ("medium", 41.7), ("tiny", 4.4)])

@@ -9,6 +9,7 @@ from bert_jax.data import keyed
 from bert_jax.errors import UserError
 from bert_jax.metrics.classification import accuracy, macro_f1
 from bert_jax.metrics.correlation import pearson, spearman
+from bert_jax.tasks import answering, choices, ner, ranked, squad, tag_files
 from bert_jax.tasks.form import Form, Task
 from bert_jax.tasks.texts import CLASSIFICATION, REGRESSION, reader
 
@@ -17,11 +18,11 @@ class Own(NamedTuple):
     """A form, for files of one's own.
 
     Attributes:
-        read: the section data of the config -> Task.read and, for files without labels, Task.read_unlabelled.
+        read: the section data of the config -> Task.read and, where there may be files without labels, Task.read_unlabelled.
     """
 
     form: Form
-    read: Callable[[Any], tuple[Callable, Callable]]
+    read: Callable[[Any], tuple[Callable, Callable | None]]
     metrics: dict[str, Callable]
 
 
@@ -33,9 +34,36 @@ def _texts(scores: bool) -> Callable:
     return read
 
 
+def _questions(section) -> tuple[Callable, Callable]:
+    return squad.reader(), squad.reader(labelled=False)
+
+
+def _questions_or_none(section) -> tuple[Callable, Callable]:
+    return squad.reader(or_none=True), squad.reader(or_none=True, labelled=False)
+
+
+def _choices(section) -> tuple[Callable, Callable]:
+    columns = section.context_column, section.beginning_column or None, tuple(section.option_columns)
+    return choices.table_reader(*columns, section.label_column), choices.table_reader(*columns, None)
+
+
+def _candidates(section) -> tuple[Callable, Callable]:
+    columns = tuple(section.candidate_columns)
+    return ranked.reader(columns), ranked.reader(columns, labelled=False)
+
+
+def _tagged(section) -> tuple[Callable, None]:
+    return tag_files.reader(section.tag_scheme, indexed=section.words_are_numbered, columns=tuple(section.tag_columns)), None
+
+
 FORMS = {
     "classification": Own(CLASSIFICATION, _texts(scores=False), {"accuracy": accuracy, "macro_f1": macro_f1}),
     "regression": Own(REGRESSION, _texts(scores=True), {"spearman": spearman, "pearson": pearson}),
+    "tagging": Own(ner.TAGGING, _tagged, ner.METRICS),
+    "answering": Own(answering.ANSWERING, _questions, answering.ENGLISH),
+    "answering_or_none": Own(answering.ANSWERING_OR_NONE, _questions_or_none, answering.ENGLISH_OR_NONE),
+    "choice": Own(choices.CHOICES, _choices, {"accuracy": accuracy}),
+    "ranking": Own(ranked.RANKING, _candidates, ranked.METRICS),
 }
 SPLITS = ("train", "dev", "test")
 
@@ -66,8 +94,10 @@ def held_out(examples: Sequence, share: float, seed: int) -> tuple[list, list]:
 
 
 def require_known_labels(examples: Sequence, labels: Sequence[str]) -> None:
-    """Raises UserError when an example has a label that the training examples do not know."""
+    """Raises UserError when an example has a label or a tag that the training examples do not know."""
     for example in examples if labels else ():
-        said = getattr(example, "label", None)
-        if said is not None and said not in labels:
-            raise UserError("a label does not occur in training", got=f"{example.id}: {said!r}", expected=" or ".join(labels))
+        said = example.tags if hasattr(example, "tags") else (example.label,)
+        if unknown := [label for label in said or () if label is not None and label not in labels]:
+            raise UserError(
+                "a label does not occur in training", got=f"{example.id}: {unknown[0]!r}", expected=" or ".join(labels)
+            )

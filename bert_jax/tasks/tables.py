@@ -54,16 +54,23 @@ def parsed(rows: Iterator[tuple], parse: Callable, skipped: list[str] | None) ->
     return list(kept(each(), skipped))
 
 
-def find(path: Path, source: str = "") -> Path:
-    """The file itself, or a compressed one with a further suffix."""
+class Absent(UserError):
+    """The file of a task is not there."""
+
+
+def find(path: Path) -> Path:
+    """The file itself, or a compressed one with a further suffix.
+
+    Raises:
+        Absent: there is neither.
+    """
     for candidate in (path, *(path.with_name(path.name + suffix) for suffix in COMPRESSED)):
         if candidate.is_file():
             return candidate
-    raise UserError(
+    raise Absent(
         "the data of the task is absent",
         got=f"no {path}, compressed or not",
-        expected=source or "a file of that name",
-        fix="let data.folder, or else BERT_JAX_DATA, name the folder that holds all tasks",
+        expected="data.folder, or else BERT_JAX_DATA, names the folder that holds the data of all tasks",
     )
 
 

@@ -61,9 +61,9 @@ def test_a_broken_compressed_file_is_named(tmp_path):
         mrpc(tmp_path, lzma.compress((HEADER + "1\t1\t2\ta\tb\n" * 99).encode())[:-20], "train.tsv.xz")
 
 
-def test_absent_data_says_where_to_get_it(tmp_path):
-    with pytest.raises(UserError, match=r"(?s)train\.tsv.*gluebenchmark.*BERT_JAX_DATA"):
-        tables.find(tmp_path / "train.tsv", MRPC.source)
+def test_absent_data_names_the_file_and_the_folder(tmp_path):
+    with pytest.raises(tables.Absent, match=r"(?s)train\.tsv.*BERT_JAX_DATA"):
+        tables.find(tmp_path / "train.tsv")
 
 
 SIZES = [  # name, split, rows, rows of the class named, as the makers report

@@ -1,0 +1,44 @@
+"""Fine-tuning on classes of texts beyond GLUE: Chinese reviews and pairs of sentences, IMDB.
+
+    python -m bert_jax finetune --config=configs/finetune_texts.py:chnsenticorp --workdir=W --config.init_checkpoint=P
+
+P is the workdir of a trained model, in the language of the task. Argument: chnsenticorp (the default), lcqmc, afqmc, ocnli, imdb;
+imdb-head_tail and imdb-chunks read more of a review than its first 512 pieces.
+Data: the files that bert_jax/tasks/chinese.py and reviews.py list, under the folder that BERT_JAX_DATA or data.folder names.
+Hardware: any.
+Expected from BERT-base, Chinese, as published: dev, best and mean of ten runs: ChnSentiCorp 94.7 and 94.3, LCQMC 89.4 and
+88.4 (README of ymcui/Chinese-BERT-wwm); IMDB test error 5.63 from the first 510 pieces, 5.42 from head and tail (arXiv 1905.05583, table 2). Not yet
+run here at that scale.
+Source of the recipes: ChnSentiCorp and LCQMC: rate 2e-5 as that README has it, length, batch and epochs ours; IMDB: arXiv 1905.05583, section 5.2: batch 24, rate
+2e-5, 4 epochs. AFQMC and OCNLI: those of LCQMC.
+"""
+
+import runpy
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+ROWS = {  # length, batch, rate, epochs, what is read of a long text
+    "chnsenticorp": (256, 64, 2e-5, 3.0, "head"),
+    "lcqmc": (128, 64, 2e-5, 3.0, "head"),
+    "afqmc": (128, 64, 2e-5, 3.0, "head"),
+    "ocnli": (128, 64, 2e-5, 3.0, "head"),
+    "imdb": (512, 24, 2e-5, 4.0, "head"),
+    "imdb-head_tail": (512, 24, 2e-5, 4.0, "head_tail"),
+    "imdb-chunks": (512, 24, 2e-5, 4.0, "chunks"),
+}
+
+
+def get_config(arg=None):
+    row = arg or "chnsenticorp"
+    if row not in ROWS:
+        raise ValueError(f"{row!r} is none of {', '.join(ROWS)}")
+    config = runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))["recipe"](row.partition("-")[0])
+    length, size, rate, epochs, long_texts = ROWS[row]
+    config.data.max_seq_length = length
+    config.data.long_texts = long_texts
+    config.objective = ConfigDict({"name": "classify", "class_weights": ()})
+    config.optim.learning_rate = rate
+    config.train.train_batch_size = size
+    config.train.num_train_epochs = epochs
+    return config
