@@ -6,11 +6,11 @@ P is the workdir of a trained model, in the language of the task. Argument: chns
 imdb-head_tail and imdb-chunks read more of a review than its first 512 pieces.
 Data: the files that bert_jax/tasks/chinese.py and reviews.py list, under the folder that BERT_JAX_DATA or data.folder names.
 Hardware: any.
-Expected from BERT-base, Chinese, as published: dev, best and mean of ten runs: ChnSentiCorp 94.7 and 94.3, LCQMC 89.4 and
-88.4 (README of ymcui/Chinese-BERT-wwm); IMDB test error 5.63 from the first 510 pieces, 5.42 from head and tail (arXiv 1905.05583, table 2). Not yet
-run here at that scale.
-Source of the recipes: ChnSentiCorp and LCQMC: rate 2e-5 as that README has it, length, batch and epochs ours; IMDB: arXiv 1905.05583, section 5.2: batch 24, rate
-2e-5, 4 epochs. AFQMC and OCNLI: those of LCQMC.
+Expected from BERT-base, Chinese, on dev, best and mean of ten runs: ChnSentiCorp 94.7 and 94.3, LCQMC 89.4 and 88.4 (README of
+ymcui/Chinese-BERT-wwm); IMDB test error 5.63 from the first 510 pieces, 5.42 from head and tail (arXiv 1905.05583, table 2). Not
+yet run here at that scale.
+Source of the recipes: ChnSentiCorp and LCQMC: rate 2e-5 as that README has it, length, batch and epochs ours; IMDB: arXiv
+1905.05583, section 5.2: batch 24, rate 2e-5, 4 epochs. AFQMC and OCNLI: those of LCQMC.
 """
 
 import runpy
