@@ -92,20 +92,18 @@ def evaluate(args, config) -> int:
 
 
 def predict(args, config) -> int:
-    from bert_jax.predict.fill_mask import fill_mask
-    from bert_jax.trained import open_trained
+    from bert_jax import predicting
 
-    texts = args.text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    if not texts:
-        raise UserError("there is no text to fill in", expected="--text='... [MASK] ...', or lines on standard input")
-    trained = open_trained(args.workdir)
-    length = trained.config.data.max_seq_length
-    guesses = fill_mask(trained.objective, trained.params, trained.tokenizer, texts, max_seq_length=length, top_k=args.top_k)
-    for text, masks in zip(texts, guesses):
-        print(text)
-        for mask in masks:
-            print("   " + "  ".join(f"{guess.piece} {guess.probability:.2f}" for guess in mask))
-    return EXIT_DONE
+    return predicting.predict(
+        args.workdir,
+        predicting.Question(args.text, args.text_pair, args.file, args.split),
+        to=args.to,
+        submit_to=args.submission,
+        skip_bad_rows=args.skip_bad_rows,
+        top_k=args.top_k,
+        pooling=args.pooling,
+        batch_size=args.batch_size,
+    )
 
 
 def convert(args, config) -> int:
@@ -160,11 +158,19 @@ VERBS = {
     ),
     "predict": Verb(
         predict,
-        "fill in [MASK] in a text, with a trained workdir",
+        "what a trained workdir answers to texts: JSON lines, in their order",
         needs_config=False,
         options=(
-            ("--text", {"action": "append", "help": "a text with [MASK]; may be repeated; otherwise lines of standard input"}),
-            ("--top_k", {"type": int, "default": 5, "help": "how many guesses"}),
+            ("--text", {"action": "append", "help": "a text; may be repeated; without it and --file lines of standard input"}),
+            ("--text_pair", {"action": "append", "help": "the second text of a pair, one for each --text"}),
+            ("--file", {"type": Path, "help": ".txt: a text a line; .jsonl: an object a line; or a file as the task has them"}),
+            ("--split", {"help": "of the data of the task: test, dev or train"}),
+            ("--to", {"type": Path, "metavar": "FILE", "help": "where the lines go, instead of standard output"}),
+            ("--submission", {"type": Path, "metavar": "DIR", "help": "write what gluebenchmark.com takes of this task there"}),
+            ("--skip_bad_rows", {"action": "store_true", "help": "leave them out and count them, instead of stopping"}),
+            ("--top_k", {"type": int, "default": 5, "help": "how many guesses for a [MASK]"}),
+            ("--pooling", {"default": "", "help": "vectors of the texts, from any encoder: cls, mean or max"}),
+            ("--batch_size", {"type": int, "default": 32, "help": "texts, or windows of them, read at a time"}),
         ),
     ),
     "convert": Verb(

@@ -37,7 +37,7 @@ def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], No
     hosts.require_same("the config", json.dumps(config.to_dict(), sort_keys=True))
     with ExitStack() as held:
         hosts.only_first(lambda: held.enter_context(workdirs.opened(config, workdir)))
-        keep_compiled(workdir)
+        workdirs.keep_compiled(workdir)
         return _train(config, workdir, quiet, say if jax.process_index() == 0 else lambda line: None)
 
 
@@ -139,12 +139,6 @@ def next_item_metrics(config, objective, params, tokenizer: Tokenizer, text: sto
     length = config.data.max_seq_length
     counts = text.unigram_counts
     return next_item.evaluate(objective, params, tokenizer, histories, counts, max_seq_length=length, seed=config.seed)
-
-
-def keep_compiled(workdir: Path) -> None:
-    """Keeps compiled programs in the workdir, for a quick continuation, unless JAX_COMPILATION_CACHE_DIR names a folder."""
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
 
 
 def has_held_out(config) -> bool:

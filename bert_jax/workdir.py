@@ -125,9 +125,19 @@ def write(path: Path, value: dict) -> None:
 def write_lines(path: Path, values: Iterable[dict]) -> None:
     """A JSON object a line; a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     os.replace(temporary, path)
+
+
+def keep_compiled(workdir: Path) -> None:
+    """Keeps compiled programs in the workdir, for a quick continuation, unless JAX_COMPILATION_CACHE_DIR names a folder."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path(workdir).absolute() / "compiled"))
 
 
 def finished(workdir: Path, step: int | None = None) -> dict | None:

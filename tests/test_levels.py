@@ -39,6 +39,7 @@ LEVELS = {
     "trained": 7,
     "run": 8,
     "finetune": 8,
+    "predicting": 8,
     "replay": 8,
     "summary": 8,
     "convert": 9,

@@ -18,3 +18,13 @@ def outputs_of(
         for place, number in enumerate(numbers):
             found[number] = {name: array[place] for name, array in outputs.items()}
     return found
+
+
+def power_of_two(count: int) -> int:
+    """The least that is not below."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+def fitting(count: int, batch_size: int) -> int:
+    """Rows of a batch for so many: fewer than batch_size where fewer will do, of few sizes, so that little is compiled."""
+    return min(batch_size, power_of_two(count))

@@ -8,10 +8,11 @@ import numpy as np
 from bert_jax.data import answering as data
 from bert_jax.data import keyed, sentences
 from bert_jax.data.answering import Question
+from bert_jax.errors import UserError
 from bert_jax.metrics import answers as official
 from bert_jax.objectives.answer import answer
 from bert_jax.tasks import spans
-from bert_jax.tasks.form import Answer, Form
+from bert_jax.tasks.form import Answer, Form, text_of
 
 Score = Callable[[Sequence[Sequence[str]], Sequence[str]], float]  # gold answers of each question, its answer -> a fraction of 1
 
@@ -39,6 +40,8 @@ def form(scores: Mapping[str, Score], *, or_none: bool = False) -> Form:
         answers=_answers_or_none if or_none else _answers,
         compared=lambda examples, answers, labels: (gold_texts(examples), [answer["answer"] for answer in answers]),
         shown=shown,
+        asked=asked,
+        faults=_too_long,
         baseline=baseline,
         **({"settled": settled} if or_none else {}),
     )
@@ -84,6 +87,21 @@ def shown(question: Question) -> dict:
     asked = {"question": question.question, "paragraph": question.paragraph}
     known = question.impossible or question.answers
     return asked | ({"gold": list(gold_texts([question])[0])} if known else {})
+
+
+def asked(question: dict, place: str) -> Question:
+    """Of {"question", "paragraph"}; SQuAD's name "context" is understood too."""
+    return Question(text_of(question, place, "question"), text_of(question, place, "paragraph", "context"), id=place)
+
+
+def _too_long(examples: Sequence[Question], tokenizer, *, max_query_length: int) -> list[UserError | None]:
+    sizes = [len(ids) for ids in tokenizer.encode([question.question for question in examples])]
+    return [
+        UserError("the question is too long", got=f"{question.id}: {size} pieces", expected=f"at most {max_query_length}")
+        if size > max_query_length
+        else None
+        for question, size in zip(examples, sizes, strict=True)
+    ]
 
 
 def first_sentence(question: Question) -> str:

@@ -9,7 +9,8 @@ THREE_WAY = ("contradiction", "entailment", "neutral")
 
 
 def _task(files: dict[str, str], texts: tuple[Column, ...], label: Column, labels: tuple[str, ...], source: str) -> Task:
-    return Task(CLASSIFICATION, files, reader(texts, label, labels=labels), {"accuracy": accuracy}, labels, source)
+    read = reader(texts, label, labels=labels)
+    return Task(CLASSIFICATION, files, read, {"accuracy": accuracy}, labels, source, texts=len(texts))
 
 
 TASKS = {

@@ -18,7 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.metrics.classification import accuracy
 from bert_jax.objectives.choose import choose
 from bert_jax.tasks import tables
-from bert_jax.tasks.form import Answer, Form, Task
+from bert_jax.tasks.form import Answer, Form, Task, text_of, texts_of
 from bert_jax.tasks.tables import Column
 from bert_jax.tasks.texts import softmax
 
@@ -145,6 +145,15 @@ def _shown(example: Choice) -> dict:
     return seen | ({} if example.label is None else {"gold": example.label})
 
 
+def asked(question: dict, place: str) -> Choice:
+    """Of {"context", "options": [...]}, and "beginning" where there is one."""
+    options = texts_of(question, place, "options")
+    if len(options) < 2:
+        raise UserError("there is nothing to choose from", got=f"{place}: one option", expected="at least two")
+    beginning = text_of(question, place, "beginning") if question.get("beginning") else ""
+    return Choice(text_of(question, place, "context"), beginning, options, None, place)
+
+
 CHOICES = Form(
     objectives=lambda labels: {"choose": choose},
     pooler=True,
@@ -152,6 +161,7 @@ CHOICES = Form(
     answers=_answers,
     compared=_compared,
     shown=_shown,
+    asked=asked,
     baseline=_guesses,
 )
 

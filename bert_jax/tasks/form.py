@@ -8,6 +8,7 @@ Answers are JSON objects: what is written as predictions, shown to people and sc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bert_jax.errors import UserError
 from bert_jax.objectives.objective import Objective
 
 Answer = dict[str, Any]
@@ -28,6 +29,10 @@ class Form(NamedTuple):
         labels: training examples -> their labels, for tasks that do not list them; () where the form has none.
         baseline: (training examples, dev examples, labels) -> metrics of a guess that reads nothing.
         settled: (examples, labels, rows, outputs, settings by name) -> what is chosen on the dev set, as settings of `answers`.
+        asked: (JSON object that a user asks about, its place for a message) -> an example without a label; raises UserError.
+        faults: (examples, tokenizer, settings by name) -> for each what is wrong with it, or None: for what is learned from all
+            the same, cut, and not answered.
+        together: whether the answer to an example depends on the other examples.
     """
 
     objectives: Callable[[tuple[str, ...]], Mapping[str, Callable[..., Objective]]]
@@ -36,9 +41,12 @@ class Form(NamedTuple):
     answers: Callable
     compared: Callable
     shown: Callable[[Any], dict]
+    asked: Callable[[dict, str], Any]
     labels: Callable[[Sequence], tuple[str, ...]] = lambda examples: ()
     baseline: Callable[..., dict[str, float]] = lambda train, dev, labels: {}
     settled: Callable[..., dict] = lambda examples, labels, rows, outputs, **settings: {}
+    faults: Callable[..., Sequence[UserError | None]] = lambda examples, tokenizer: [None] * len(examples)
+    together: bool = False
 
 
 class Task(NamedTuple):
@@ -54,6 +62,7 @@ class Task(NamedTuple):
         source: where people get the data.
         read_unlabelled: `read` for a test set without labels; None where it has them.
         part: (examples, split) -> those of the split, where one file holds several.
+        texts: how many texts an example has, where the form leaves that open; 0 where it does not.
     """
 
     form: Form
@@ -64,3 +73,33 @@ class Task(NamedTuple):
     source: str = ""
     read_unlabelled: Callable | None = None
     part: Callable = lambda examples, split: examples
+    texts: int = 0
+
+
+def text_of(asked: dict, place: str, *names: str) -> str:
+    """The text that stands in what is asked under the first of these names that it has; raises UserError where none does."""
+    name = next((name for name in names if name in asked), None)
+    if name is None:
+        raise UserError(
+            f"the key {names[0]!r} is missing", got=f"{place}: {', '.join(asked) or '{}'}", expected=" or ".join(names)
+        )
+    return checked_text(asked[name], place, name)
+
+
+def texts_of(asked: dict, place: str, name: str) -> tuple[str, ...]:
+    """The list of texts of this name; raises UserError where there is none."""
+    texts = asked.get(name)
+    if not isinstance(texts, list) or not texts:
+        raise UserError(f"the key {name!r} is no list of texts", got=f"{place}: {str(texts)[:60]}", expected='["...", "..."]')
+    return tuple(checked_text(text, place, f"{name}[{number}]") for number, text in enumerate(texts))
+
+
+def checked_text(text, place: str, name: str) -> str:
+    """Raises UserError for what is no text, or an empty one, or holds half of a character, which no encoding can write."""
+    if not isinstance(text, str):
+        raise UserError(f"the value of {name!r} is no text", got=f"{place}: {str(text)[:60]}", expected='"..."')
+    if not text.strip():
+        raise UserError("a text is empty", got=f"{place}: {name}", expected="at least a word")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError("a text holds half of a surrogate pair", got=f"{place}: {name}", expected="whole characters")
+    return text

@@ -31,7 +31,8 @@ def _classes(
     """
     files = {"train": f"glue/{folder}/train.tsv", "dev": f"glue/{folder}/{dev}.tsv", "test": f"glue/{folder}/{test}.tsv"}
     unlabelled = reader(test_texts or texts, None)
-    return Task(CLASSIFICATION, files, reader(texts, label, labels=labels), metrics, labels, SOURCE, unlabelled)
+    read = reader(texts, label, labels=labels)
+    return Task(CLASSIFICATION, files, read, metrics, labels, SOURCE, unlabelled, texts=len(texts))
 
 
 TASKS = {
@@ -45,6 +46,7 @@ TASKS = {
         {"spearman": spearman, "pearson": pearson},
         source=SOURCE,
         read_unlabelled=reader(("sentence1", "sentence2"), None),
+        texts=2,
     ),
     "qqp": _classes("QQP", ("question1", "question2"), "is_duplicate", YES_NO, {"accuracy": accuracy, "f1": f1}),
     "mnli": _classes(

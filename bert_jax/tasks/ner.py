@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from bert_jax.data.tagging import EncodedWords, TaggedExample
 from bert_jax.metrics.entities import entity_scores, spans, split, written
 from bert_jax.objectives.tag import tag, tag_crf
 from bert_jax.objectives.tag_features import tag_features
-from bert_jax.tasks.form import Answer, Form, Task
+from bert_jax.tasks.form import Answer, Form, Task, text_of, texts_of
 from bert_jax.tasks.tag_files import INNER_SCHEME, reader
 from bert_jax.tasks.texts import softmax
 
@@ -66,7 +67,7 @@ def _probabilities(output: dict) -> np.ndarray:
 def _answer(example: TaggedExample, numbers: np.ndarray, probabilities: np.ndarray, labels: tuple[str, ...]) -> Answer:
     names = [labels[number] for number in numbers]
     sure = probabilities[np.arange(len(numbers)), numbers]
-    return {"tags": names, "entities": entities(example, names, sure)}
+    return {"tags": names, "words": list(example.words), "entities": entities(example, names, sure)}
 
 
 def entities(example: TaggedExample, tags: Sequence[str], sure: Sequence[float] = ()) -> list[dict]:
@@ -88,6 +89,13 @@ def _compared(examples: Sequence[TaggedExample], answers: Sequence[Answer], labe
 def shown(example: TaggedExample) -> dict:
     text, _ = tagging.located(example)
     return {"text": text, "words": list(example.words), **({} if example.tags is None else {"gold": list(example.tags)})}
+
+
+def asked(question: dict, place: str, *, characters: bool = False) -> TaggedExample:
+    """Of {"text"}, which is cut as data.tagging.from_text does it, or {"words": [...]}, which are taken as they are."""
+    if "words" in question:
+        return TaggedExample(texts_of(question, place, "words"), None, place)
+    return tagging.from_text(text_of(question, place, "text"), characters=characters)._replace(id=place)
 
 
 def _entity_score(name: str) -> Callable[[Sequence, Sequence], float]:
@@ -134,19 +142,31 @@ TAGGING = Form(
     answers=_answers,
     compared=_compared,
     shown=shown,
+    asked=asked,
     labels=seen_labels,
     baseline=phrases_seen,
 )
+# Where words are single characters, texts are cut into them too.
+TAGGING_CHARACTERS = TAGGING._replace(asked=partial(asked, characters=True))
 
 
-def _task(files: dict[str, str], types: tuple[str, ...], source: str, scheme: str, *, target: str = INNER_SCHEME, **how) -> Task:
+def _task(
+    files: dict[str, str],
+    types: tuple[str, ...],
+    source: str,
+    scheme: str,
+    *,
+    form: Form = TAGGING,
+    target: str = INNER_SCHEME,
+    **how,
+) -> Task:
     """
     Args:
         scheme: of the files; target is that of the tags that are learned.
         how: further arguments of `reader`.
     """
     read = reader(scheme, types=types, target=target, **how)
-    return Task(TAGGING, files, read, METRICS, labels_of(types, target), source)
+    return Task(form, files, read, METRICS, labels_of(types, target), source)
 
 
 def _conll(target: str) -> Task:
@@ -158,7 +178,6 @@ def _conll(target: str) -> Task:
 PLACES = ("LOC", "ORG", "PER")
 NEWS = (*PLACES, "MISC")
 RESUME = ("CONT", "EDU", "LOC", "NAME", "ORG", "PRO", "RACE", "TITLE")
-CHARACTERS = ("msra", "resume_zh")  # tasks whose words are single characters: texts are cut so too (data.tagging.from_text)
 TASKS = {
     "conll2003": _conll("IOB2"),
     "conll2003_bioes": _conll("BIOES"),
@@ -167,12 +186,14 @@ TASKS = {
         PLACES,
         "datasets/msra_ner of github.com/dbiir/UER-py; as a training set a part of data/peopledaily of ymcui/Chinese-BERT-wwm",
         "IOB2",
+        form=TAGGING_CHARACTERS,
     ),
     "resume_zh": _task(
         {split: f"ner/resume_zh/{split}.char.bmes" for split in ("train", "dev", "test")},
         RESUME,
         "ResumeNER of github.com/jiesutd/LatticeLSTM (Zhang and Yang 2018)",
         "BMES",
+        form=TAGGING_CHARACTERS,
     ),
     # Its training file is not asked for: the validation file is, and the last tenth of it is the dev set.
     "wikineural_fr": _task(

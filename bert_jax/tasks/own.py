@@ -75,7 +75,8 @@ def task(name: str, section) -> Task:
     own = FORMS[name]
     files = {split: section[f"{split}_file"] for split in SPLITS if section[f"{split}_file"]}
     read, read_unlabelled = own.read(section)
-    return Task(own.form, files, read, own.metrics, source="the file that the config names", read_unlabelled=read_unlabelled)
+    source, texts = "the file that the config names", len(section.text_columns) if "text_columns" in section.keys() else 0
+    return Task(own.form, files, read, own.metrics, source=source, read_unlabelled=read_unlabelled, texts=texts)
 
 
 def held_out(examples: Sequence, share: float, seed: int) -> tuple[list, list]:

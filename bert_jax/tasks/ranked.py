@@ -13,7 +13,7 @@ from bert_jax.errors import UserError
 from bert_jax.metrics import ranking
 from bert_jax.objectives.classify import classify
 from bert_jax.tasks import tables
-from bert_jax.tasks.form import Answer, Form, Task
+from bert_jax.tasks.form import Answer, Form, Task, text_of
 from bert_jax.tasks.texts import softmax
 
 LABELS = NOT_RELEVANT, RELEVANT = ("not_relevant", "relevant")
@@ -123,6 +123,15 @@ def _shown(example: Candidate) -> dict:
     return seen | ({} if example.relevance is None else {"gold": example.relevance})
 
 
+def asked(question: dict, place: str) -> Candidate:
+    """Of {"query_id", "query", "passage"}; without query_id the query names itself."""
+    texts = text_of(question, place, "query"), text_of(question, place, "passage")
+    name = question.get("query_id", texts[0])
+    if not isinstance(name, str | int):
+        raise UserError("query_id is no name", got=f"{place}: {str(name)[:60]}", expected="a text or a whole number")
+    return Candidate(texts, None, str(name), place)
+
+
 RANKING = Form(
     objectives=lambda labels: {"classify": lambda encoder: classify(encoder, len(LABELS))},
     pooler=True,
@@ -130,7 +139,9 @@ RANKING = Form(
     answers=_answers,
     compared=_compared,
     shown=_shown,
+    asked=asked,
     baseline=_unread,
+    together=True,
 )
 
 TASKS = {

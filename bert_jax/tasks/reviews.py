@@ -13,5 +13,6 @@ TASKS = {
         {"accuracy": accuracy},
         LABELS,
         "the Large Movie Review Dataset, from ai.stanford.edu/~amaas/data/sentiment, as a table of id, label, rating, text",
+        texts=1,
     ),
 }

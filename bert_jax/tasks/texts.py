@@ -14,7 +14,7 @@ from bert_jax.objectives.classify import classify
 from bert_jax.objectives.distill import distill_classes
 from bert_jax.objectives.regress import regress
 from bert_jax.tasks import tables
-from bert_jax.tasks.form import Answer, Form
+from bert_jax.tasks.form import Answer, Form, text_of, texts_of
 
 
 def reader(texts: Sequence[tables.Column], label: tables.Column | None, *, labels: Sequence[str] = (), scores: bool = False):
@@ -111,6 +111,17 @@ def shown(example: Example) -> dict:
     return {"texts": list(example.texts), **({} if example.label is None else {"gold": example.label})}
 
 
+def asked(question: dict, place: str) -> Example:
+    """Of {"text"}, {"text", "text_pair"} or {"texts": [...]} with one or two."""
+    if "texts" not in question:
+        names = ("text", "text_pair") if "text_pair" in question else ("text",)
+        return Example(tuple(text_of(question, place, name) for name in names), None, place)
+    texts = texts_of(question, place, "texts")
+    if len(texts) > 2:
+        raise UserError("there are too many texts", got=f"{place}: {len(texts)}", expected="one or two")
+    return Example(texts, None, place)
+
+
 def seen_labels(examples: Sequence[Example]) -> tuple[str, ...]:
     """Sorted: the same whatever order the file has."""
     return tuple(sorted({example.label for example in examples}))
@@ -133,6 +144,7 @@ CLASSIFICATION = Form(
     answers=_classes,
     compared=_class_numbers,
     shown=shown,
+    asked=asked,
     labels=seen_labels,
     baseline=_commonest,
 )
@@ -143,4 +155,5 @@ REGRESSION = Form(
     answers=_scores_of,
     compared=_scores,
     shown=shown,
+    asked=asked,
 )

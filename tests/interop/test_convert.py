@@ -1,5 +1,7 @@
 """Models of transformers into workdirs and out again: the same tensors bit for bit, the same logits, the same pieces."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -10,8 +12,7 @@ from bert_jax.__main__ import main
 from bert_jax.build import build_objective, encoder_config
 from bert_jax.errors import UserError
 from bert_jax.interop import certificate, huggingface, vocabulary
-from bert_jax.predict.fill_mask import _row as fill_mask_row
-from bert_jax.predict.fill_mask import fill_mask
+from bert_jax.predict.fill_mask import fill_mask, masked_row
 from bert_jax.trained import open_trained
 from bert_jax.transfer import transfer
 from tests import tiny
@@ -145,7 +146,7 @@ def test_auto_tokenizer_reads_what_went_out(family, tmp_path):
     assert theirs(*TEXTS)["input_ids"] == [cls, *one, sep, *two, sep]
     assert ("token_type_ids" in theirs(TEXTS[0])) == (family in ("bert", "albert", "electra"))
     assert [theirs.pad_token_id, theirs.mask_token_id, theirs.unk_token_id] == [ours.pad_id, ours.mask_id, ours.unk_id]
-    assert theirs(f"the {ours.special.mask} suite")["input_ids"] == fill_mask_row(ours, "the [MASK] suite", 40)[0]
+    assert theirs(f"the {ours.special.mask} suite")["input_ids"] == masked_row(ours, "the [MASK] suite", 40)[0]
     theirs(TEXTS, return_tensors="pt", padding=True)
 
 
@@ -181,7 +182,7 @@ def test_what_a_config_trains_is_a_class_of_transformers(name, pad_id, kind):
 
 def test_what_came_in_fills_masks(bert, capsys):
     assert main(["predict", f"--workdir={bert[1]}", "--text=the [MASK] of text"]) == 0
-    assert len(capsys.readouterr().out.split("\n")[1].split()) == 10  # five pieces with their probabilities
+    assert [len(mask) for mask in json.loads(capsys.readouterr().out)["masks"]] == [5]
 
 
 def test_what_came_in_is_what_fine_tuning_starts_from(bert):

@@ -10,8 +10,7 @@ import pytest
 
 from bert_jax.errors import UserError
 from bert_jax.predict import examples
-from bert_jax.predict.fill_mask import Guess, fill_mask
-from bert_jax.predict.fill_mask import _row as fill_mask_row
+from bert_jax.predict.fill_mask import Guess, fill_mask, masked_row
 from bert_jax.text import kinds, wordpiece
 from tests.paths import DATA, needs_data
 
@@ -42,7 +41,7 @@ def test_each_mask_is_answered_at_its_place(tokenizer):
 
 def test_from_left_to_right_a_mask_has_something_before_it_and_cls_behind_it(tokenizer):
     model, tokenizer = SimpleNamespace(predict=place_model), replace(tokenizer, cls_last=True)
-    assert fill_mask_row(tokenizer, "the [MASK] .", 8) == ([5, 4, 10, 3, 2], [1])
+    assert masked_row(tokenizer, "the [MASK] .", 8) == ([5, 4, 10, 3, 2], [1])
     with pytest.raises(UserError, match="nothing before"):
         fill_mask(model, {"length": 5}, tokenizer, ["[MASK] cat ."], max_seq_length=8)
 
@@ -103,6 +102,6 @@ def test_an_example_of_any_kind_of_pieces_reads_back_as_its_sentence(kind, file,
     hidden = examples._hidden_words(split, tokenizer, max_seq_length=32)
     assert len(hidden) >= 6
     for number, text, truth in hidden:
-        ids, (place,) = fill_mask_row(tokenizer, text, 32)
+        ids, (place,) = masked_row(tokenizer, text, 32)
         ids[place] = truth
         assert ids[1:-1] == encoded[number]
