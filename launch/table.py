@@ -127,8 +127,8 @@ def _notes(found: dict) -> list[str]:
         )
     if best:
         notes.append(
-            f"Best mean {found['best_by']}: {best}, chosen among {len(cells)} cells on this very dev set, so that its figures here "
-            "are too good. Report those of a test set, or of a cell that was settled before."
+            f"Best mean {found['best_by']}: {best}, chosen among {len(cells)} cells on this very dev set, so that its figures "
+            "here are too good. Report those of a test set, or of a cell that was settled before."
         )
         counts = {cell["cell"]: cell["metrics"].get(found["best_by"], {"n": 0})["n"] for cell in cells}
         if fewer := [name for name, n in counts.items() if n < counts[best]]:
