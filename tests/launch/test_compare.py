@@ -161,7 +161,8 @@ def classes():
 def test_interval_and_difference_are_of_b_less_a(metric):
     lines = [lines_of("10" * 20, "10" * 10 + "01" * 10), lines_of("10" * 20, "10" * 19 + "01")]
     found = paired.compare(paired.scores(lines, metric, {"accuracy": None, "matthews": matthews}), 1)
-    assert 0 < found.examples.low < found.examples.difference == pytest.approx(found.b - found.a) < found.examples.high
+    assert 0 < found.examples.low < found.examples.difference < found.examples.high
+    assert found.examples.difference == pytest.approx(found.b - found.a)
     swapped = paired.compare(paired.scores(lines[::-1], metric, {"accuracy": None, "matthews": matthews}), 1)
     assert swapped.examples.difference == -found.examples.difference and swapped.examples.high < 0
 
