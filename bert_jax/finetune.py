@@ -15,12 +15,17 @@ from bert_jax.checkpoint import content_hash
 from bert_jax.data import finetune as data
 from bert_jax.errors import UserError
 from bert_jax.inputs import vocabulary_path
+from bert_jax.metrics.answers import chinese_f1
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.layout import make_layout
 from bert_jax.predict.embed import embed
 from bert_jax.ranges import require, whole
+from bert_jax.report import page
+from bert_jax.report.inside import look
+from bert_jax.report.runs import PREDICTIONS
 from bert_jax.tasks import sentences
+from bert_jax.tasks.answering import ANSWERING_CHINESE
 from bert_jax.text import kinds
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, Judge, best_step, fit
@@ -28,7 +33,6 @@ from bert_jax.train.watch import read_metrics
 from bert_jax.trained import Teacher, Trained, goes_on, objective_of, open_teacher, open_trained, teacher_params
 from bert_jax.transfer import transfer
 
-PREDICTIONS = "predictions.jsonl"
 TAKEN_OVER = ("encoder", "projections")  # of the model that training starts from: a head knows other classes
 RANGES = {"patience": whole(0), "reinit_layers": whole(0)}
 
@@ -96,7 +100,19 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         say(f"stopped and saved at step {ended.step:,}; the same command continues")
         return None
     step, params = _chosen(config, workdir, ended, say)
-    return _write_scores(job, examples, step, params, job.before(start.params["encoder"]), counts, config, workdir)
+    scored = job.score(params)
+    _write_predictions(config.task, examples, scored, workdir)
+    losses = {record["step"]: record["loss"] for record in read_metrics(workdir) if record["kind"] == "held_out"}
+    result = {
+        "step": step,
+        "metrics": scored.metrics | job.before(start.params["encoder"]) | {"loss": losses[step]},
+        "num_examples": counts,
+        "skipped": len(examples.skipped),
+        "labels": list(examples.labels),
+    }
+    workdirs.write_result(workdir, result | ({"settled": scored.settled} if scored.settled else {}))
+    say(f"report: {_write_page(workdir, config, model.encoder, start.tokenizer, params, job)}")
+    return workdirs.finished(workdir)
 
 
 class _Model(NamedTuple):
@@ -202,20 +218,22 @@ def _chosen(config, workdir: Path, ended, say) -> tuple[int, dict]:
     return step, ended.params if step == ended.step else open_trained(workdir, before=step + 1, say=say).params
 
 
-def _write_scores(job, examples, step: int, params, before: dict, counts: dict, config, workdir: Path) -> dict:
-    scored = job.score(params)
-    records = [record for record in read_metrics(workdir, up_to_step=step) if record["kind"] == "held_out"]
-    metrics = scored.metrics | before | {"loss": records[-1]["loss"]}
+def _write_predictions(task: str, examples: jobs.Examples, scored: jobs.Scored, workdir: Path) -> None:
     if scored.answers:
-        form = jobs.form_of(config.task)
-        predictions = [
-            {"id": example.id, **form.shown(example), **answer}
-            for example, answer in zip(examples.dev, scored.answers, strict=True)
-        ]
+        shown = jobs.form_of(task).shown
+        predictions = [{"id": one.id, **shown(one), **answer} for one, answer in zip(examples.dev, scored.answers, strict=True)]
         workdirs.write_lines(workdir / PREDICTIONS, predictions)
-    result = {"step": step, "metrics": metrics, "num_examples": counts, "skipped": len(examples.skipped)}
-    workdirs.write_result(workdir, result | ({"settled": scored.settled} if scored.settled else {}))
-    return workdirs.finished(workdir)
+
+
+def _write_page(workdir: Path, config, encoder: EncoderConfig, tokenizer, params, job: jobs.Job) -> Path:
+    """report/index.html; what the encoder makes on the way is shown where a row is one text or pair of it."""
+    one_text = job.dev.lengths.ndim == 1 and not encoder.num_lstm_layers and not encoder.features
+    inside = look(encoder, params["encoder"], job.dev, tokenizer) if one_text else None
+    if config.task == jobs.SENTENCE_ENCODER:
+        return page.write(workdir, inside=inside)
+    task = jobs.task_of(config)
+    answer_f1 = chinese_f1 if task.form is ANSWERING_CHINESE else None
+    return page.write(workdir, inside=inside, metric=next(iter(task.metrics)), answer_f1=answer_f1)
 
 
 def evaluate_finetuned(workdir: Path) -> dict[str, float]:

@@ -191,8 +191,8 @@ def students(pretrained, data, tuned, tmp_path_factory):
 def test_a_student_learns_the_layers_of_a_fine_tuned_teacher_and_then_its_classes(students, tuned):
     (layers, first, *of_layers), (classes, second, *of_classes) = students.values()
     assert of_layers[0].never_read() == of_classes[0].never_read() == []
-    assert "loaded: encoder/embeddings, encoder/layers, projections; drawn from the seed: encoder/pooler" in of_layers[1][-1]
-    assert "loaded: encoder; drawn from the seed: classifier; left over: projections" in of_classes[1][-1]
+    assert "loaded: encoder/embeddings, encoder/layers, projections; drawn from the seed: encoder/pooler" in of_layers[1][-2]
+    assert "loaded: encoder; drawn from the seed: classifier; left over: projections" in of_classes[1][-2]
     assert set(first["metrics"]) == {"loss"}  # it gives no classes yet
     assert set(second["metrics"]) == {"accuracy", "f1", "loss", "majority_accuracy"}
     assert 0 < second["metrics"]["loss"] == read_metrics(classes)[-1]["prediction_loss"]
@@ -229,7 +229,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(pretrained, data, tm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "_write_scores", broken)
+        patch.setattr(finetune, "_write_predictions", broken)
         with pytest.raises(KeyboardInterrupt):
             finetune.finetune(load(pretrained, data), tmp_path / "W", quiet=True)
     assert workdirs.finished(tmp_path / "W") is None

@@ -65,7 +65,8 @@ def _score(place: int, each: dict) -> Hard:
 
 def _choice(place: int, each: dict) -> Hard:
     gold, choice, probabilities = int(each["gold"]), int(each["choice"]), each["probabilities"]
-    texts = tuple((f"choice {number}", text) for number, text in enumerate(each["texts"]))
+    context = (("", each["context"]),) if "context" in each else ()
+    texts = (*context, *((f"choice {number}", text) for number, text in enumerate(each["texts"])))
     loss = surprise(probabilities[gold])
     return Hard(place, str(each["id"]), texts, f"choice {gold}", f"choice {choice}", loss, probabilities[choice])
 

@@ -141,7 +141,7 @@ def _guesses(train: Sequence[Choice], dev: Sequence[Choice], labels) -> dict[str
 
 
 def _shown(example: Choice) -> dict:
-    seen = {"context": example.context, "beginning": example.beginning, "options": list(example.options)}
+    seen = {"context": example.context, "texts": [_option(example, place) for place in range(len(example.options))]}
     return seen | ({} if example.label is None else {"gold": example.label})
 
 

@@ -87,8 +87,7 @@ def _compared(examples: Sequence[TaggedExample], answers: Sequence[Answer], labe
 
 def shown(example: TaggedExample) -> dict:
     text, _ = tagging.located(example)
-    gold = {} if example.tags is None else {"gold": {"tags": list(example.tags), "entities": entities(example, example.tags)}}
-    return {"text": text, "words": list(example.words), **gold}
+    return {"text": text, "words": list(example.words), **({} if example.tags is None else {"gold": list(example.tags)})}
 
 
 def _entity_score(name: str) -> Callable[[Sequence, Sequence], float]:

@@ -119,7 +119,7 @@ def _unread(train: Sequence[Candidate], dev: Sequence[Candidate], labels) -> dic
 
 
 def _shown(example: Candidate) -> dict:
-    seen = {"query_id": example.group, "query": example.texts[0], "passage": example.texts[1]}
+    seen = {"query_id": example.group, "texts": list(example.texts)}
     return seen | ({} if example.relevance is None else {"gold": example.relevance})
 
 

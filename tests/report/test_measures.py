@@ -27,11 +27,11 @@ def test_of_too_many_classes_the_rarest_become_one():
 
 
 def test_calibration_by_hand():
-    """Two of confidence 0.6, which the bin that ends there holds, one of them right; one of 0.95, right."""
-    found = measures.calibration(np.array([0.6, 0.6, 0.95]), np.array([True, False, True]))
-    assert found.counts.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 1]
-    assert found.accuracy[5] == 0.5 and found.confidence[5] == pytest.approx(0.6) and np.isnan(found.accuracy[0])
-    assert found.error == pytest.approx((2 * 0.1 + 1 * 0.05) / 3)
+    """Two of confidence 0.5, which the bin that ends there holds, none of them right; one of 0.95, right."""
+    found = measures.calibration(np.array([0.5, 0.5, 0.95]), np.array([False, False, True]))
+    assert found.counts.tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0, 1]
+    assert found.accuracy[4] == 0 and found.confidence[4] == 0.5 and np.isnan(found.accuracy[0])
+    assert found.error == pytest.approx((2 * 0.5 + 1 * 0.05) / 3)
     assert measures.calibration(np.array([0.0, 1.0]), np.array([False, True])).error == 0
 
 

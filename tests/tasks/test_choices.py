@@ -44,7 +44,7 @@ def test_only_the_options_that_there_are_can_be_chosen():
 def test_guesses_read_nothing():
     found = CHOICES.baseline([TWO, THREE, THREE], [TWO, THREE], ())
     assert found == {"chance_accuracy": pytest.approx(5 / 12), "majority_accuracy": 0.5}
-    assert CHOICES.shown(THREE) == {"context": "a", "beginning": "", "options": ["b", "c", "d"], "gold": 2}
+    assert CHOICES.shown(THREE) == {"context": "a", "texts": ["b", "c", "d"], "gold": 2}
     assert "gold" not in CHOICES.shown(TWO._replace(label=None))
 
 
