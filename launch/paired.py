@@ -87,7 +87,7 @@ def _tags(predictions: Sequence[Sequence[dict]], metric: str) -> Scores:
     """Entities are counted in each sentence, so that a bootstrap over sentences adds counts up."""
 
     def counts(line: dict) -> tuple[int, ...]:
-        gold, tags = line["gold"]["tags"], line["tags"]
+        gold, tags = line["gold"], line["tags"]
         of_entities = (sum(each.values()) for each in entities.counted([gold], [tags], ANY_SCHEME))
         return *of_entities, sum(one == other for one, other in zip(gold, tags, strict=True)), len(gold)
 

@@ -182,9 +182,7 @@ def test_the_metric_of_a_run_is_that_of_its_task_whatever_it_is():
 def test_entities_are_drawn_by_sentences():
     gold = [["B-PER", "I-PER", "O"], ["O", "B-LOC"], ["B-ORG"]] * 5
     a, b = [["B-PER", "O", "O"], ["O", "B-LOC"], ["O"]] * 5, gold
-    lines = [
-        [{"gold": {"tags": true}, "tags": tags, "words": true} for true, tags in zip(gold, each, strict=True)] for each in (a, b)
-    ]
+    lines = [[{"gold": true, "tags": tags, "words": true} for true, tags in zip(gold, each, strict=True)] for each in (a, b)]
     found = paired.compare(paired.scores(lines, "f1", {"f1": None}), 1)
     assert (found.unit, found.count, found.b) == ("sentences", 15, 1.0)
     assert found.a == pytest.approx(entity_scores(gold, a, "BIOES")["f1"]) == pytest.approx(2 * 1 / (3 + 2))
