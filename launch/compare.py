@@ -189,7 +189,10 @@ def _sentence(pair: tuple[Side, Side], metric: str, found, p_value: float, corre
         said = f"{a.name} and {b.name} have the same {metric} on each of the {found.count:,} {found.unit}."
     else:
         said = f"{a.name} and {b.name} are not told apart: B - A is {100 * difference:+.2f} points of {metric} ({evidence}); "
-        said += f"this set could show {_shown(found)}."
+        if found.examples.p_value < paired.ALPHA:
+            said += "the examples tell these runs apart, but other seeds could turn it: more of them are needed."
+        else:
+            said += f"this set could show {_shown(found)}."
     return " ".join([f"{a.task}:", said, *_cautions(pair, found)])
 
 
