@@ -1,7 +1,8 @@
-"""Starts training on a Cloud TPU, or a whole sweep of runs on this machine.
+"""Starts training on a Cloud TPU, or a whole sweep of runs on this machine, and compares what came of it.
 
     python -m launch tpu-vm --help
     python -m launch sweep --help
+    python -m launch compare --help
 
 launch/README.md says which verb is for whom.
 """
@@ -9,11 +10,12 @@ launch/README.md says which verb is for whom.
 import sys
 
 from bert_jax.command import run_verb
-from launch import sweep, tpu_vm
+from launch import compare, sweep, tpu_vm
 
 VERBS = {
     "tpu-vm": (tpu_vm.main, "create one Cloud TPU VM, train on it, watch it, delete it"),
     "sweep": (sweep.main, "train every cell of a sweep on this machine, one after another, and print the table"),
+    "compare": (compare.main, "say whether one of two fine-tuned systems is better, or could not be told apart"),
 }
 
 

@@ -1,13 +1,14 @@
 """A sweep on this machine: every cell of a table times every seed, one run after another, each exactly once.
 
 A sweep's config file has get_config(arg), like any other, and sweep(add), which calls add(name, **{"section.key": value, ...})
-once for each cell. A run is one cell with one seed. Its id is a hash of its resolved config, so that equal cells share one run
-and a sweep that is edited keeps what it has. The run directories are the only record: killed at any moment, the same command
-goes on.
+once for each cell. A run is one cell with one seed, fine-tuned where the config names a task, else trained. Its id is a hash of
+its resolved config, so that equal cells share one run and a sweep that is edited keeps what it has. The run directories are the
+only record: killed at any moment, the same command goes on.
 """
 
 import argparse
 import contextlib
+import difflib
 import fcntl
 import hashlib
 import json
@@ -24,9 +25,10 @@ from typing import NamedTuple
 
 from bert_jax import config as configs
 from bert_jax.errors import EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, UserError
-from launch import flags, table
+from launch import flags, pages, table
 
 TRAINER = (sys.executable, "-m", "bert_jax")
+ONE_CELL = "seeds"  # the name of the cell that is the config as it stands
 CELL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 # What a vocabulary and a token store are made from: runs that agree on these keys share them.
 SHAPES_THE_STORE = ("text.", "data.input_", "data.on_bad_input", "data.segmenter", "data.held_out_", "data.store")
@@ -35,7 +37,7 @@ EXIT_FAILED = 1
 
 
 class Run(NamedTuple):
-    """One cell with one seed; config_flags is all that is given to the trainer except --workdir."""
+    """One cell with one seed; config_flags is all that is given to the trainer except --workdir; task is "" in pretraining."""
 
     cell: str
     seed: int
@@ -44,10 +46,24 @@ class Run(NamedTuple):
     config_flags: tuple[str, ...]
     needs_vocabulary: bool
     needs_store: bool
+    task: str = ""
 
 
-def expand(config_file: str, overrides: Sequence[str], seeds: Sequence[int], workdir: Path) -> list[Run]:
+def expand(
+    config_file: str,
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workdir: Path,
+    wanted: Sequence[str] = (),
+    grid: bool = True,
+) -> list[Run]:
     """The runs of a sweep, cell by cell in the order of the file; equal ones have the same folder.
+
+    Args:
+        seeds: () for that of the config.
+        wanted: names of cells; () for all.
+        grid: False for one cell, the config as it stands, whether or not the file has a sweep. A file without one needs seeds:
+            they are then all that differs.
 
     Raises:
         UserError: no sweep in the file, a cell without a usable name, a key that the config does not have, or a key
@@ -55,7 +71,14 @@ def expand(config_file: str, overrides: Sequence[str], seeds: Sequence[int], wor
     """
     runs: list[Run] = []
     folders = {path.name.rpartition("-")[2]: path for path in sorted(workdir.glob("*-*/"))}
-    for cell, changes in _cells(config_file).items():
+    cells = _cells(config_file, seeds) if grid else {ONE_CELL: {}}
+    for name in wanted:
+        if name not in cells:
+            near = difflib.get_close_matches(name, cells, n=3, cutoff=0.4) or list(cells)
+            raise UserError("the sweep has no such cell", got=name, expected=" or ".join(near))
+    for cell, changes in cells.items():
+        if wanted and cell not in wanted:
+            continue
         both = changes.keys() & {override.removeprefix("--config.").partition("=")[0] for override in overrides}
         if both:
             raise UserError(f"the cell {cell!r} sets {' and '.join(sorted(both))} itself", fix=f"leave out --config.{min(both)}")
@@ -65,7 +88,7 @@ def expand(config_file: str, overrides: Sequence[str], seeds: Sequence[int], wor
     return runs
 
 
-def _cells(config_file: str) -> dict[str, dict]:
+def _cells(config_file: str, seeds: Sequence[int]) -> dict[str, dict]:
     cells: dict[str, dict] = {}
 
     def add(name: str, **changes) -> None:
@@ -78,8 +101,13 @@ def _cells(config_file: str) -> dict[str, dict]:
     configs.load(config_file)
     path = config_file.partition(":")[0]
     sweep = runpy.run_path(path).get("sweep")
+    if not sweep and seeds:
+        return {ONE_CELL: {}}
     if not sweep:
-        raise UserError(f"{path} has no function sweep(add)", fix="see configs/sweep_quickstart.py, or train it as one run")
+        raise UserError(
+            f"{path} has no function sweep(add)",
+            fix="give --seeds=0,1,2 to run it as it stands with several seeds, or see configs/sweep_quickstart.py",
+        )
     sweep(add)
     return cells
 
@@ -90,6 +118,8 @@ def _run(config_file: str, cell: str, seed: int, changed: list[str], workdir: Pa
     resolved = config.to_dict()
     run_id = _digest(resolved)
     folder = folders.setdefault(run_id, workdir / f"{cell}-s{seed}-{run_id}")
+    if "task" in resolved:  # the vocabulary is that of the model to start from
+        return Run(cell, seed, folder, workdir, (f"--config={config_file}", *changed), False, False, resolved["task"])
     store_keys = {key: value for key, value in configs.flatten(resolved) if key.startswith(SHAPES_THE_STORE)}
     shared = workdir / "shared" / _digest(store_keys)
     needs_vocabulary, needs_store = not config.text.vocab_file, not config.data.store
@@ -109,19 +139,22 @@ def preparations(runs: Sequence[Run]) -> dict[Path, list[list[str]]]:
     wanted: dict[Path, list[list[str]]] = {}
     for run in runs:
         verbs = ["vocab"] * run.needs_vocabulary + ["prepare"] * run.needs_store
-        wanted.setdefault(run.shared, [[verb, *run.config_flags, f"--workdir={run.shared}"] for verb in verbs])
+        if verbs:
+            wanted.setdefault(run.shared, [[verb, *run.config_flags, f"--workdir={run.shared}"] for verb in verbs])
     return wanted
 
 
 def training(run: Run) -> list[str]:
-    return ["train", *run.config_flags, f"--workdir={run.folder}"]
+    return ["finetune" if run.task else "train", *run.config_flags, f"--workdir={run.folder}"]
 
 
 def main(arguments: Sequence[str], trainer: Sequence[str] = TRAINER) -> int:
     """Runs what is missing and prints the table; 0 when every run is done or diverged, 1 when one failed, 42 when interrupted."""
     given, overrides = flags.parse(_parser(), arguments)
     workdir = Path(given.workdir)
-    runs = expand(given.config, overrides, _seeds(given.seeds), workdir)
+    wanted = [name for name in given.cells.split(",") if name]
+    runs = expand(given.config, overrides, _seeds(given.seeds), workdir, wanted, not given.no_grid)
+    best_by = pages.chosen_by(runs[0].task, given.by)
     if given.dry_run:
         print("\n".join(shlex.join([*trainer, *command]) for command in _missing(runs)))
         return EXIT_DONE
@@ -134,11 +167,22 @@ def main(arguments: Sequence[str], trainer: Sequence[str] = TRAINER) -> int:
         except KeyboardInterrupt:
             print("interrupted; the same command goes on", file=sys.stderr)
             return EXIT_RESTART
-    text = table.render([(run.cell, run.folder) for run in runs])
-    print(text)
-    if workdir.is_dir():
-        table.write(workdir / "table.md", text)
+    _show(runs, workdir, best_by)
     return code
+
+
+def _show(runs: Sequence[Run], workdir: Path, best_by: str) -> None:
+    """Prints the table; where there is anything yet, writes it, and after fine-tuning the page of its best cell."""
+    found = table.collect(runs, best_by)
+    text = table.render(found)
+    print(text)
+    if not workdir.is_dir():
+        return
+    table.write(workdir / "table.md", text)
+    configs.write_json(workdir / "table.json", found)
+    if runs[0].task:
+        for what, path in pages.write(workdir, runs[0].task, found).items():
+            print(f"{what}: {path}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,9 +192,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"{flags.ANY_KEY}, for every run",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="a config file with sweep(add), such as configs/sweep_quickstart.py")
-    parser.add_argument("--workdir", required=True, help="folder of the run directories and table.md")
+    parser.add_argument("--config", required=True, help="a config file; its sweep(add) names the cells")
+    parser.add_argument("--workdir", required=True, help="folder of the run directories, table.md and table.json")
     parser.add_argument("--seeds", default="", help="such as 0,1,2; without it, the seed of the config")
+    parser.add_argument("--cells", default="", help="names of cells with commas between; without it, all of them")
+    parser.add_argument("--no-grid", action="store_true", help="the config as it stands, as one cell; so is a file without sweep")
+    parser.add_argument("--by", default="", help="metric that the best cell is chosen by; without it, the first of the task")
     parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the commands of what is missing and run nothing")
     return parser

@@ -1,15 +1,18 @@
-"""What the run directories of a sweep say: the state of each run, and the table of the held-out metrics of all."""
+"""What the run directories of a sweep say: the state of each run, and the table of the metrics of all over the seeds."""
 
 import json
+import math
 import os
-import statistics
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.errors import UserError
 
 FINAL = ("done", "diverged")  # states that a resumed sweep leaves alone
+ENDED = (*FINAL, "failed")
 NOT_RUN = "not run"
+CURVE = re.compile("n([0-9]{1,9})")  # the name of a cell with so many training examples
 
 
 def result(folder: Path) -> dict | None:
@@ -39,33 +42,112 @@ def _read(path: Path) -> dict | None:
         raise UserError(f"{path} is not valid JSON", fix="delete it; the run is then taken up again") from None
 
 
-def render(runs: Sequence[tuple[str, Path]]) -> str:
-    """A Markdown table from (cell, folder) pairs: a row for each cell, a column for each metric of any finished run.
+def collect(runs: Sequence, best_by: str = "") -> dict:
+    """All that is known of a sweep, as table.json has it.
 
-    A metric is its mean over the finished runs, with the sample standard deviation and their number n when they are several.
+    Args:
+        runs: with cell, seed, folder and config_flags.
+        best_by: the metric of which the best mean makes a cell the best one; "": none is.
+
+    Returns:
+        cells, in their order: each with its runs (seed, folder, state, metrics) and, for each metric of any of them, the
+        statistics over the seeds (bert_jax/metrics/statistics.Summary). Figures that do not exist are None. best is the name of
+        a cell, or "".
     """
-    cells: dict[str, list[Path]] = {}
-    for cell, folder in runs:
-        cells.setdefault(cell, []).append(folder)
-    results = {folder: found["metrics"] for _, folder in runs if (found := result(folder))}
-    metrics = list(dict.fromkeys(name for found in results.values() for name in found))
+    cells: dict[str, dict] = {}
+    for run in runs:
+        cell = cells.setdefault(run.cell, {"cell": run.cell, "runs": []})
+        metrics = (result(run.folder) or {}).get("metrics", {})
+        about = {"seed": run.seed, "folder": run.folder.name, "state": state(run.folder), "flags": list(run.config_flags)}
+        cell["runs"].append(about | {"metrics": {name: _or_none(value) for name, value in metrics.items()}})
+    for cell in cells.values():
+        names = dict.fromkeys(name for run in cell["runs"] for name in run["metrics"])
+        cell["metrics"] = {name: _statistics(values(cell, name)) for name in names}
+    found = {"best_by": best_by, "cells": list(cells.values())}
+    return found | {"best": _best(found["cells"], best_by)}
+
+
+def values(cell: dict, metric: str) -> list[float | None]:
+    """The metric of each run that came to an end, None of those that ended without it."""
+    return [run["metrics"].get(metric) for run in cell["runs"] if run["state"] in ENDED]
+
+
+def _statistics(values: Sequence[float | None]) -> dict:
+    from bert_jax.metrics.statistics import summarise  # imports numpy, without which --help answers
+
+    return {name: _or_none(value) for name, value in summarise(values)._asdict().items()}
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def _best(cells: Sequence[dict], metric: str) -> str:
+    """Of the cells with the most figures, so that none looks better for the seeds that it lost; of equal ones the first. Of a
+    curve over the training examples it is the one with the most of them: nothing is chosen."""
+    summaries = {cell["cell"]: cell["metrics"][metric] for cell in cells if metric in cell["metrics"]}
+    most = max((summary["n"] for summary in summaries.values()), default=0)
+    means = {name: summary["mean"] for name, summary in summaries.items() if summary["n"] == most and most}
+    if _is_curve(cells):
+        return max(means, key=lambda name: int(name[1:]), default="")
+    better = min if metric.endswith("loss") else max
+    return better(means, key=means.__getitem__, default="")
+
+
+def _is_curve(cells: Sequence[dict]) -> bool:
+    return all(CURVE.fullmatch(cell["cell"]) for cell in cells)
+
+
+def render(found: dict) -> str:
+    """`collect` as a Markdown table, a row for each cell, a column for each metric, and what is to be said about it."""
+    cells, chosen = found["cells"], _chosen(found)
+    metrics = list(dict.fromkeys(name for cell in cells for name in cell["metrics"]))
+    if found["best_by"] in metrics:
+        metrics.sort(key=lambda name: name != found["best_by"])
     rows = [["cell", "runs", *metrics]]
-    for cell, folders in cells.items():
-        done = [results[folder] for folder in folders if folder in results]
-        rows.append([cell, _states(folders), *(_summary([found[name] for found in done if name in found]) for name in metrics)])
-    return markdown(rows)
+    for cell in cells:
+        mark = " (best on dev)" if cell["cell"] == chosen else ""
+        rows.append([cell["cell"] + mark, _states(cell["runs"]), *(_figure(cell["metrics"].get(name)) for name in metrics)])
+    return "\n".join([markdown(rows), *_notes(found)])
 
 
-def _states(folders: Sequence[Path]) -> str:
-    states = [{"queued": NOT_RUN}.get(found, found) for found in map(state, folders)]
+def _chosen(found: dict) -> str:
+    """The best cell, where there was a choice."""
+    return found["best"] if len(found["cells"]) > 1 and not _is_curve(found["cells"]) else ""
+
+
+def _notes(found: dict) -> list[str]:
+    cells, best = found["cells"], _chosen(found)
+    notes = []
+    if any(summary["n"] + summary["failed"] > 1 for cell in cells for summary in cell["metrics"].values()):
+        notes.append(
+            "mean ± standard deviation over the seeds [95% interval of the mean, Student's t] (n runs with a figure). Runs that "
+            "failed or diverged are counted under runs and are in no mean."
+        )
+    if best:
+        notes.append(
+            f"Best mean {found['best_by']}: {best}, chosen among {len(cells)} cells on this very dev set, so that its figures "
+            "here are too good. Report those of a test set, or of a cell that was settled before."
+        )
+        counts = {cell["cell"]: cell["metrics"].get(found["best_by"], {"n": 0})["n"] for cell in cells}
+        if fewer := [name for name, n in counts.items() if n < counts[best]]:
+            notes.append(f"Not considered, having fewer figures: {', '.join(fewer)}.")
+    return [line for note in notes for line in ("", note)]
+
+
+def _states(runs: Sequence[dict]) -> str:
+    states = [{"queued": NOT_RUN}.get(run["state"], run["state"]) for run in runs]
     return ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states))
 
 
-def _summary(values: Sequence[float]) -> str:
-    if not values:
+def _figure(summary: dict | None) -> str:
+    if summary is None or not summary["n"]:
         return NOT_RUN
-    mean = f"{statistics.fmean(values):.4f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f} (n={len(values)})"
+    n, of = summary["n"], f" of {summary['n'] + summary['failed']}" if summary["failed"] else ""
+    if n == 1:
+        return f"{summary['mean']:.4f}" + (f" (n=1{of})" if of else "")
+    return "{mean:.4f} ± {std:.4f} [{low:.4f}, {high:.4f}]".format(**summary) + f" (n={n}{of})"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -78,6 +78,7 @@ FINE_TUNING = {  # file -> a row of it for each objective and each form
     "finetune_ner.py": ("conll2003", "resume_zh-crf", "conll2003-features", "conll2003-context"),
     "finetune_squad.py": ("squad1", "squad2", "cmrc2018"),
     "finetune_swag.py": ("swag",),
+    "sweep_few_labels.py": ("sst2", "chnsenticorp"),
     "finetune_own.py": ("classification", "regression", "tagging", "answering", "answering_or_none", "choice", "ranking"),
 }
 ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "bert.py:tiny-ltr", "lamb.py:76min-base", "simcse.py:unsup"]
