@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
-from experiments.proofs import family, learning, next_items, others, robust, students
+from experiments.proofs import family, finetuning, learning, next_items, others, robust, students, tasks
 
 PROOFS = {
     "quickstart": robust.quickstart,
@@ -29,6 +29,13 @@ PROOFS = {
     "tokenisers": others.tokenisers,
     "minilm": others.minilm,
     "every_mode": others.every_mode,
+    "tasks_same_steps": finetuning.tasks_same_steps,
+    "tasks_same_answers": finetuning.tasks_same_answers,
+    "tasks_seeds": finetuning.tasks_seeds,
+    "sst2_and_conll": tasks.sst2_and_conll,
+    "squad_dev_split": tasks.squad_dev_split,
+    "chinese": tasks.chinese,
+    "crf_beside_softmax": tasks.crf_beside_softmax,
 }
 
 

@@ -17,6 +17,11 @@ def train(workdir: Path, config: str = "quickstart.py", settings: dict | None = 
     return [*command, *(f"--config.{key}={value}" for key, value in (settings or {}).items())]
 
 
+def finetune(workdir: Path, config: str, start: Path, settings: dict) -> list[str]:
+    command = [sys.executable, "-m", "bert_jax", "finetune", f"--config=configs/{config}", f"--workdir={workdir}"]
+    return [*command, f"--config.init_checkpoint={start}", *(f"--config.{key}={value}" for key, value in settings.items())]
+
+
 def data() -> Path:
     if "BERT_JAX_DATA" not in os.environ:
         raise UserError("BERT_JAX_DATA is not set", expected="the folder with text/wiki_en/shard-*.txt.xz")

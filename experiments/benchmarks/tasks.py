@@ -1,0 +1,243 @@
+"""Fine-tuning on SST-2 and prediction of its dev set against Hugging Face's classes in torch, side by side on the same work.
+
+    python -m experiments.benchmarks.tasks
+    python -m experiments.benchmarks.tasks --buckets=0
+    python -m experiments.benchmarks.tasks --defaults
+
+The same encoder, 6 x 384, as it was published, the same head, rows, dropout, optimiser and threads for all. First the losses
+without dropout are compared: a race between different work is void. Then each contender, a process of its own, trains some steps
+and predicts in turn, round after round. Rows are cut into pieces before. --buckets: rows of like length share a batch, padded to
+a multiple of it, 0 pads all to 128; for all contenders alike. --defaults: each pads as it does where nothing is said, ours to
+data.max_seq_length, transformers' DataCollatorWithPadding to the longest row of the batch. Needs the parity extra.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax.command import exit_code
+from experiments.benchmarks import measure
+
+CONFIG, ROWS, LENGTH = "finetune_glue.py:sst2", 32, 128
+STEPS, DEV_ROWS = 20, 872  # of a turn
+RATE = 5e-5
+CONTENDERS = {  # name -> (framework, dtype of the operands of matrix products)
+    "ours float32": ("jax", "float32"),
+    "ours bfloat16 operands": ("jax", "bfloat16"),
+    "torch float32": ("torch", "float32"),
+    "torch bfloat16 autocast": ("torch", "bfloat16"),
+}
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}  # of the loss, relative
+WORKS = ("train", "predict")
+DYNAMIC = -1  # rows in the order of training, each batch padded to its longest
+
+
+def batches_of(found, buckets: int, steps, split: str):
+    """(numbers of rows, batch) each, for training endless."""
+    from bert_jax.data.finetune import FinetuneLoader, evaluation_batches
+
+    multiple = max(buckets, 0)
+    if split == "predict":
+        batches = evaluation_batches(found.job.dev, ROWS, LENGTH, multiple)
+    else:
+        loader = FinetuneLoader(found.job.train, ROWS, 0, LENGTH, multiple)
+        batches = ((None, loader.batch(step)) for step in steps)
+    for numbers, batch in batches:
+        if buckets == DYNAMIC:
+            longest = int(batch["input_mask"].sum(axis=1).max())
+            batch = {name: array[:, :longest] if array.ndim > 1 else array for name, array in batch.items()}
+        yield numbers, batch
+
+
+def opened(workdir: Path, dtype: str):
+    from experiments.proofs.finetuning import setting
+
+    given = {"model.matmul_dtype": dtype, "data.max_seq_length": LENGTH, "data.max_train_examples": 20000}
+    return setting(CONFIG, workdir, given)
+
+
+def torch_contender(dtype: str, workdir: Path, buckets: int):
+    """(loss without dropout, {work -> function that does so much of it})."""
+    import torch
+
+    from experiments import beside_torch_tasks as peer
+    from experiments.proofs.finetuning import minilm
+
+    found, steps = opened(workdir, "float32"), count()
+    model = peer.open_peer(minilm(), "classify", 2, dropout=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, eps=1e-6, fused=True)
+    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+    def train(number: int) -> None:
+        model.train()
+        for _, (_, batch) in zip(range(number), batches_of(found, buckets, steps, "train")):
+            optimizer.zero_grad(set_to_none=True)
+            with cast:
+                loss = model(**peer.inputs_of(batch), **peer.labels_of(batch)).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+    def predict(number: int) -> None:
+        model.eval()
+        with torch.inference_mode(), cast:
+            for _, batch in batches_of(found, buckets, steps, "predict"):
+                model(**peer.inputs_of(batch)).logits.float().numpy()
+
+    model.eval()
+    _, first = next(batches_of(found, buckets, count(), "train"))
+    with torch.inference_mode(), cast:
+        loss = float(model(**peer.inputs_of(first), **peer.labels_of(first)).loss)
+    return loss, {"train": train, "predict": predict}
+
+
+def our_contender(dtype: str, workdir: Path, buckets: int):
+    """The same of ours; each shape is compiled before the first turn."""
+    import jax
+
+    from bert_jax.interop.names import BERT, from_huggingface
+    from bert_jax.optim.optimizers import make_optimizer
+    from bert_jax.parallel.layout import make_layout
+    from bert_jax.parallel.step import init_state
+    from bert_jax.train.evaluate import evaluate
+    from experiments import beside_torch_tasks as peer
+    from experiments.proofs.finetuning import minilm
+
+    found, steps = opened(workdir, dtype), count()
+    objective = found.objective
+    optimizer = make_optimizer(lambda step: RATE, name="adamw", weight_decay=0.01, eps=1e-6, clip=1.0)
+    layout = make_layout("jit", objective, optimizer, seed=0, batch_size=ROWS)
+    like = jax.eval_shape(objective.init, jax.random.key(0))
+    params = from_huggingface(peer.tensors(peer.open_peer(minilm(), "classify", 2)), like, BERT)
+    state = layout.place_state(init_state(objective, optimizer, 0, params))
+    predicted = jax.jit(objective.predict)
+
+    def train(number: int) -> None:
+        nonlocal state
+        for _, (_, batch) in zip(range(number), batches_of(found, buckets, steps, "train")):
+            state = layout.train_step(state, layout.place_batch(batch))
+        jax.block_until_ready(state)
+
+    def predict(number: int) -> None:
+        for _, batch in batches_of(found, buckets, steps, "predict"):
+            np.asarray(predicted(state.params, batch)["logits_BC"])
+
+    _, first = next(batches_of(found, buckets, count(), "train"))
+    loss = evaluate(objective, layout, state.params, [first])["loss"]
+    seen = set()
+    for _, (_, batch) in zip(range(64 if buckets else 1), batches_of(found, buckets, count(), "train")):
+        if batch["input_ids"].shape not in seen:
+            seen.add(batch["input_ids"].shape)
+            state = layout.train_step(state, layout.place_batch(batch))
+    return loss, {"train": train, "predict": predict}
+
+
+FRAMEWORKS = {"jax": our_contender, "torch": torch_contender}
+
+
+def serve(contender: str, workdir: Path, buckets: int) -> None:
+    """The process of one contender: says its first loss, then does what it is asked to on standard input."""
+    framework, dtype = CONTENDERS[contender]
+    loss, works = FRAMEWORKS[framework](dtype, workdir, buckets)
+    for name in WORKS:
+        works[name](4)
+    print(json.dumps({"loss": loss}), flush=True)
+    for line in sys.stdin:
+        before = time.perf_counter()
+        works[line.strip()](STEPS)
+        print(json.dumps({"seconds": time.perf_counter() - before}), flush=True)
+
+
+class Process:
+    """A contender at work in a process of its own."""
+
+    def __init__(self, contender: str, workdir: Path, buckets: int):
+        given = ["--contender", contender, "--workdir", str(workdir), f"--buckets={buckets}"]
+        command = [sys.executable, "-m", __spec__.name, *given]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+        self.loss = self._answer()["loss"]
+
+    def seconds(self, work: str) -> float:
+        self._process.stdin.write(f"{work}\n")
+        self._process.stdin.flush()
+        return self._answer()["seconds"]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
+        return json.loads(line)
+
+
+def race(buckets: int, defaults: bool, rounds: int) -> dict:
+    """Rows per second of each contender at each work, and our ratios to torch."""
+    from experiments.proofs.finetuning import brought_in
+
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = brought_in(Path(folder))
+        padding = {"jax": 0, "torch": DYNAMIC} if defaults else dict.fromkeys(FRAMEWORKS, buckets)
+        processes = {name: Process(name, workdir, padding[framework]) for name, (framework, _) in CONTENDERS.items()}
+        reference = processes["torch float32"].loss
+        for name, process in processes.items():
+            if abs(process.loss - reference) > TOLERANCE[CONTENDERS[name][1]] * reference:
+                raise RuntimeError(f"{name} computes another loss, {process.loss} instead of {reference}: no race")
+        figures = {}
+        for work, rows in (("train", STEPS * ROWS), ("predict", DEV_ROWS)):
+            turns = {name: lambda p=process, w=work: p.seconds(w) for name, process in processes.items()}
+            seconds = measure.interleaved(turns, rounds)
+            figures[work] = _summarised({name: [rows / value for value in values] for name, values in seconds.items()})
+            print(f"{work}: {figures[work]}", flush=True)
+        for process in processes.values():
+            process.close()
+    losses = {name: process.loss for name, process in processes.items()}
+    return {"rows": ROWS, "length": LENGTH, "padding": padding, "rounds": rounds, "losses": losses} | figures
+
+
+def _summarised(speeds: dict[str, list[float]]) -> dict:
+    summaries = {name: measure.summarise(values) for name, values in speeds.items()}
+    best_torch = max(("torch float32", "torch bfloat16 autocast"), key=lambda name: summaries[name].median)
+    pairs = {
+        "ours_float32_to_torch_float32": ("ours float32", "torch float32"),
+        "ours_bfloat16_to_torch_float32": ("ours bfloat16 operands", "torch float32"),
+        "ours_bfloat16_to_best_torch": ("ours bfloat16 operands", best_torch),
+    }
+    ratios = {name: measure.ratios(speeds, *pair) for name, pair in pairs.items()}
+    return {
+        "rows_per_second": {name: round(summary.median, 1) for name, summary in summaries.items()},
+        "spread": {name: round(summary.spread, 3) for name, summary in summaries.items()},
+        "best_torch": best_torch,
+        **{name: {"median": round(ratio.median, 2), "spread": round(ratio.spread, 3)} for name, ratio in ratios.items()},
+    }
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--buckets", type=int, default=32)
+    parser.add_argument("--defaults", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--workdir", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.contender:
+        serve(args.contender, args.workdir, args.buckets)
+        return 0
+    figures = race(args.buckets, args.defaults, args.rounds)
+    name = "tasks_speed_defaults" if args.defaults else f"tasks_speed_buckets_{args.buckets}"
+    measure.write(name, figures, spread=max(ratio for work in WORKS for ratio in figures[work]["spread"].values()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))
