@@ -101,7 +101,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
         return None
     step, params = _chosen(config, workdir, ended, say)
     scored = job.score(params)
-    _write_predictions(config.task, examples, scored, workdir)
+    _write_predictions(config, examples, scored, workdir)
     losses = {record["step"]: record["loss"] for record in read_metrics(workdir) if record["kind"] == "held_out"}
     result = {
         "step": step,
@@ -218,10 +218,14 @@ def _chosen(config, workdir: Path, ended, say) -> tuple[int, dict]:
     return step, ended.params if step == ended.step else open_trained(workdir, before=step + 1, say=say).params
 
 
-def _write_predictions(task: str, examples: jobs.Examples, scored: jobs.Scored, workdir: Path) -> None:
+def _write_predictions(config, examples: jobs.Examples, scored: jobs.Scored, workdir: Path) -> None:
+    """Names of examples lose the folder of the data, which differs between machines."""
     if scored.answers:
-        shown = jobs.form_of(task).shown
-        predictions = [{"id": one.id, **shown(one), **answer} for one, answer in zip(examples.dev, scored.answers, strict=True)]
+        shown, above = jobs.form_of(config.task).shown, f"{jobs.folder_of(config)}/"
+        predictions = [
+            {"id": one.id.removeprefix(above), **shown(one), **answer}
+            for one, answer in zip(examples.dev, scored.answers, strict=True)
+        ]
         workdirs.write_lines(workdir / PREDICTIONS, predictions)
 
 

@@ -185,6 +185,13 @@ def _some_of(train: list, config) -> list:
     return train
 
 
+def folder_of(config) -> Path:
+    """Where the files of the task lie."""
+    if config.task in own.FORMS:
+        return Path(config.data.dev_file or config.data.train_file).parent
+    return data_folder(config)
+
+
 def data_folder(config=None) -> Path:
     folder = (config and config.data.folder) or os.environ.get("BERT_JAX_DATA", "")
     if not folder:

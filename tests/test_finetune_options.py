@@ -62,6 +62,7 @@ def test_own_files_are_learned_their_labels_found_and_their_predictions_written(
     assert set(result["metrics"]) == {"accuracy", "macro_f1", "majority_accuracy", "loss"}
     predictions = [json.loads(line) for line in (tmp_path / "W" / "predictions.jsonl").read_text().splitlines()]
     assert [each["gold"] for each in predictions] == [LABELS["moon" in each["texts"][0]] for each in predictions]
+    assert predictions[0]["id"] == "dev.tsv, line 2"
     right = np.mean([each["gold"] == each["label"] for each in predictions])
     assert right == result["metrics"]["accuracy"] == read_metrics(tmp_path / "W")[-1]["accuracy"]
     assert all(sum(each["probabilities"].values()) == pytest.approx(1) for each in predictions)

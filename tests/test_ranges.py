@@ -55,7 +55,8 @@ KEYS = [(section, name, make) for section, ranges, make in CHECKED for name in r
 
 @pytest.mark.parametrize(("section", "name", "make"), KEYS, ids=[f"{section}.{name}" for section, name, _ in KEYS])
 def test_no_key_may_be_nan_infinite_or_below_zero(section, name, make):
-    for value in (math.nan, math.inf, -1, "1"):
+    below = -2 if name == "frozen_layers" else -1  # -1 layers: none are frozen, the embeddings neither
+    for value in (math.nan, math.inf, below, "1"):
         with pytest.raises(UserError, match=rf"{section}\.{name} is out of range\n  got:      {value}\n"):
             make(**{name: value})
 
