@@ -79,10 +79,10 @@ def test_every_parameter_has_a_rule_and_every_rule_a_parameter():
 
 
 def test_parameters_without_a_rule_are_listed():
-    params = {"crf": {"transitions": jnp.zeros((3, 3)), "start": jnp.zeros(3)}, "dense": {"kernel": jnp.zeros((4, 4))}}
-    with pytest.raises(UserError, match="crf/start, crf/transitions"):
+    params = {"memory": {"slots": jnp.zeros((3, 3)), "first": jnp.zeros(3)}, "dense": {"kernel": jnp.zeros((4, 4))}}
+    with pytest.raises(UserError, match="memory/first, memory/slots"):
         shardings(params, mesh(1, 2, 1))
-    assert specs(params, mesh(2, 1, 1))["crf"]["start"] == PartitionSpec()  # nothing is split: no rule is needed
+    assert specs(params, mesh(2, 1, 1))["memory"]["first"] == PartitionSpec()  # nothing is split: no rule is needed
 
 
 def test_an_axis_that_does_not_divide_stays_whole():
