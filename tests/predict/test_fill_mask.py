@@ -25,7 +25,7 @@ def tokenizer(tmp_path):
 
 def place_model(params, batch):
     scores_BPV = jnp.where(jnp.arange(len(PIECES))[None, None, :] == batch["masked_lm_positions"][:, :, None], 5.0, 0.0)
-    real = batch["input_mask"].sum(axis=1)[:, None, None] == params["length"]  # a row is laid out as expected, or every guess is piece 0
+    real = batch["input_mask"].sum(axis=1)[:, None, None] == params["length"]  # or every guess is piece 0
     return {"logits_BPV": jnp.where(real, scores_BPV, 0.0)}
 
 
