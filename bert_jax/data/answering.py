@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_jax.data.finetune import read_places
 from bert_jax.data.loader import Batch
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
@@ -71,12 +72,8 @@ class Windows(NamedTuple):
 
     def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
         """See bert_jax/data/finetune.py, Rows."""
-        place = np.arange(length)
-        mask = (place < self.lengths[rows, None]) & (weights[:, None] > 0)
         return {
-            "input_ids": self.input_ids[rows, :length],
-            "input_mask": mask.astype(np.int32),
-            "segment_ids": (mask & (place >= self.first_lengths[rows, None])).astype(np.int32),
+            **read_places(self, rows, weights, length),
             "start_positions": self.start_positions[rows],
             "end_positions": self.end_positions[rows],
             "label_weights": weights.astype(np.float32),

@@ -50,12 +50,8 @@ class Encoded(NamedTuple):
 
     def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
         """See Rows."""
-        place = np.arange(length)
-        mask = (place < self.lengths[rows, None]) & (weights[:, None] > 0)
         return {
-            "input_ids": self.input_ids[rows, :length],
-            "input_mask": mask.astype(np.int32),
-            "segment_ids": (mask & (place >= self.first_lengths[rows, None])).astype(np.int32),
+            **read_places(self, rows, weights, length),
             _label_name(self.labels): self.labels[rows],
             "label_weights": weights,
         }
@@ -76,15 +72,26 @@ class EncodedTexts(NamedTuple):
 
     def batch(self, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
         """See Rows."""
-        place = np.arange(length)
-        mask = (place < self.lengths[rows, :, None]) & (weights[:, None, None] > 0)
         return {
-            "input_ids": self.input_ids[rows, :, :length],
-            "input_mask": mask.astype(np.int32),
-            "segment_ids": (mask & (place >= self.first_lengths[rows, :, None])).astype(np.int32),
+            **read_places(self, rows, weights, length),
             _label_name(self.labels): self.labels[rows],
             **({"label_weights": weights} if self.weighted else {}),
         }
+
+
+def read_places(encoded, rows: np.ndarray, weights: np.ndarray, length: int) -> Batch:
+    """What an encoder reads of these rows, int32[B, length] or [B, T, length] each.
+
+    Args:
+        encoded: has input_ids [N, L] or [N, T, L], and lengths and first_lengths without the last axis.
+    """
+    place, real = np.arange(length), weights.reshape(-1, *[1] * (encoded.input_ids.ndim - 1)) > 0
+    mask = (place < encoded.lengths[rows][..., None]) & real
+    return {
+        "input_ids": encoded.input_ids[rows][..., :length],
+        "input_mask": mask.astype(np.int32),
+        "segment_ids": (mask & (place >= encoded.first_lengths[rows][..., None])).astype(np.int32),
+    }
 
 
 def _label_name(labels: np.ndarray) -> str:

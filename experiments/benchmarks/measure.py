@@ -1,10 +1,13 @@
 """What every benchmark shares: interleaved rounds, medians with their spread, a file of figures with the machine beside them."""
 
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +46,39 @@ def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> dict
 def ratios(values: dict[str, list[float]], of: str, to: str) -> Measured:
     """of / to within each round, then the median over the rounds."""
     return summarise([a / b for a, b in zip(values[of], values[to])])
+
+
+class Process:
+    """A contender at work in a process of its own: a module that says its first loss, {"loss": ...}, and answers each line of
+    standard input with one of JSON."""
+
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str]):
+        command, pipe = [sys.executable, "-m", module, *arguments], subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | environment)
+        self.loss = self._answer()["loss"]
+
+    def ask(self, line: str) -> dict:
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
+        return json.loads(line)
+
+
+def require_same_loss(processes: Mapping[str, Process], tolerances: Mapping[str, float], reference: str) -> None:
+    """Raises RuntimeError where the first loss of one is further, relative to it, from that of the reference."""
+    wanted = processes[reference].loss
+    for name, process in processes.items():
+        if abs(process.loss - wanted) > tolerances[name] * wanted:
+            raise RuntimeError(f"{name} computes another loss, {process.loss} instead of {wanted}: no race")
 
 
 def write(name: str, figures: dict, *, spread: float = 0.0) -> None:

@@ -13,8 +13,6 @@ data.max_seq_length, transformers' DataCollatorWithPadding to the longest row of
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -156,31 +154,6 @@ def serve(contender: str, workdir: Path, buckets: int) -> None:
         print(json.dumps({"seconds": time.perf_counter() - before}), flush=True)
 
 
-class Process:
-    """A contender at work in a process of its own."""
-
-    def __init__(self, contender: str, workdir: Path, buckets: int):
-        given = ["--contender", contender, "--workdir", str(workdir), f"--buckets={buckets}"]
-        command = [sys.executable, "-m", __spec__.name, *given]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
-        self.loss = self._answer()["loss"]
-
-    def seconds(self, work: str) -> float:
-        self._process.stdin.write(f"{work}\n")
-        self._process.stdin.flush()
-        return self._answer()["seconds"]
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _answer(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
-        return json.loads(line)
-
-
 def race(buckets: int, defaults: bool, rounds: int) -> dict:
     """Rows per second of each contender at each work, and our ratios to torch."""
     from experiments.proofs.finetuning import brought_in
@@ -188,14 +161,17 @@ def race(buckets: int, defaults: bool, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         workdir = brought_in(Path(folder))
         padding = {"jax": 0, "torch": DYNAMIC} if defaults else dict.fromkeys(FRAMEWORKS, buckets)
-        processes = {name: Process(name, workdir, padding[framework]) for name, (framework, _) in CONTENDERS.items()}
-        reference = processes["torch float32"].loss
-        for name, process in processes.items():
-            if abs(process.loss - reference) > TOLERANCE[CONTENDERS[name][1]] * reference:
-                raise RuntimeError(f"{name} computes another loss, {process.loss} instead of {reference}: no race")
+        processes = {
+            name: measure.Process(
+                __spec__.name, ["--contender", name, "--workdir", str(workdir), f"--buckets={padding[framework]}"], {}
+            )
+            for name, (framework, _) in CONTENDERS.items()
+        }
+        tolerances = {name: TOLERANCE[dtype] for name, (_, dtype) in CONTENDERS.items()}
+        measure.require_same_loss(processes, tolerances, "torch float32")
         figures = {}
         for work, rows in (("train", STEPS * ROWS), ("predict", DEV_ROWS)):
-            turns = {name: lambda p=process, w=work: p.seconds(w) for name, process in processes.items()}
+            turns = {name: lambda p=process, w=work: p.ask(w)["seconds"] for name, process in processes.items()}
             seconds = measure.interleaved(turns, rounds)
             figures[work] = _summarised({name: [rows / value for value in values] for name, values in seconds.items()})
             print(f"{work}: {figures[work]}", flush=True)

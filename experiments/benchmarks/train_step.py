@@ -10,9 +10,7 @@ few steps in turn, round after round. Needs the parity extra.
 
 import argparse
 import json
-import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -114,49 +112,26 @@ def serve(case: str, contender: str, weights: Path) -> None:
         print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
 
 
-class Process:
-    """A contender at work in a process of its own."""
-
-    def __init__(self, case: str, contender: str, weights: Path, kept_memory: bool):
-        command = [sys.executable, "-m", __spec__.name, case, "--contender", contender, "--weights", str(weights)]
-        environment = os.environ | (KEPT_MEMORY if kept_memory else {})
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        self.loss = self._answer()["loss"]
-        self.peak_bytes = 0
-
-    def seconds(self, steps: int) -> float:
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        answer = self._answer()
-        self.peak_bytes = answer["peak_bytes"]
-        return answer["seconds"]
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _answer(self) -> dict:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
-        return json.loads(line)
-
-
 def race(case: str, rounds: int, kept_memory: bool) -> dict:
     """Tokens per second of each contender, our ratios to torch and the peak memory of each process."""
     work = CASES[case]
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.npz"
         np.savez(weights, **{name: tensor.detach().numpy() for name, tensor in torch_model(work).named_parameters()})
-        processes = {name: Process(case, name, weights, kept_memory) for name in CONTENDERS}
-        reference = processes["torch float32"].loss
-        for name, process in processes.items():
-            tolerance = TOLERANCE[CONTENDERS[name][1]]
-            if abs(process.loss - reference) > tolerance * reference:
-                raise RuntimeError(f"{name} computes another loss, {process.loss} instead of {reference}: no race")
-        seconds = measure.interleaved(
-            {name: lambda p=process: p.seconds(work.steps) for name, process in processes.items()}, rounds
-        )
+        environment, peaks = KEPT_MEMORY if kept_memory else {}, {}
+        processes = {
+            name: measure.Process(__spec__.name, [case, "--contender", name, "--weights", str(weights)], environment)
+            for name in CONTENDERS
+        }
+        tolerances = {name: TOLERANCE[dtype] for name, (_, dtype) in CONTENDERS.items()}
+        measure.require_same_loss(processes, tolerances, "torch float32")
+
+        def seconds_of(name: str) -> float:
+            answer = processes[name].ask(str(work.steps))
+            peaks[name] = answer["peak_bytes"]
+            return answer["seconds"]
+
+        seconds = measure.interleaved({name: lambda name=name: seconds_of(name) for name in processes}, rounds)
         for process in processes.values():
             process.close()
     speeds = {name: [work.rows * work.length * work.steps / value for value in values] for name, values in seconds.items()}
@@ -165,14 +140,14 @@ def race(case: str, rounds: int, kept_memory: bool) -> dict:
     best_ours = max(("ours float32", "ours bfloat16 operands"), key=lambda name: summaries[name].median)
     return {
         "case": work._asdict(),
-        "environment": KEPT_MEMORY if kept_memory else {},
+        "environment": environment,
         "tokens_per_second": {name: round(summary.median) for name, summary in summaries.items()},
         "spread": {name: round(summary.spread, 3) for name, summary in summaries.items()},
         "ours_float32_to_torch_float32": round(measure.ratios(speeds, "ours float32", "torch float32").median, 2),
         "our_best_to_torch_float32": round(measure.ratios(speeds, best_ours, "torch float32").median, 2),
         "our_best_to_best_torch": round(measure.ratios(speeds, best_ours, best_torch).median, 2),
         "losses": {name: process.loss for name, process in processes.items()},
-        "peak_gigabytes": {name: round(process.peak_bytes / 1e9, 2) for name, process in processes.items()},
+        "peak_gigabytes": {name: round(peak / 1e9, 2) for name, peak in peaks.items()},
     }
 
 

@@ -63,3 +63,15 @@ def test_dropout_follows_its_key_and_acts_on_the_pooled_vector_too(params):
     assert losses[0] == losses[1] and len(set(map(float, losses))) == 3
     dropped = [int(np.sum(np.all(gradient["dense"]["kernel"] == 0, axis=1))) for gradient in gradients]
     assert 0 < sum(dropped[1:]) < 3 * CONFIG.hidden_size
+
+
+def test_weights_of_classes_are_those_of_torch_by_hand(objective, params):
+    """sum w[label] * loss / sum w[label], which torch.nn.CrossEntropyLoss(weight) documents."""
+    weights = (1.0, 2.0, 5.0)
+    weighted, rows = classify(CONFIG, 3, weights), batch()
+    logits = np.asarray(objective.predict(params, rows)["logits_BC"], np.float64)
+    losses = np.log(np.exp(logits).sum(axis=-1)) - logits[np.arange(len(logits)), rows["label_ids"]]
+    factors = np.array(weights)[rows["label_ids"]] * rows["label_weights"]
+    found = weighted.means(weighted.sums(params, rows, Context()), weighted.counts(rows))
+    assert set(found) == {"loss"}
+    assert float(found["loss"]) == pytest.approx((losses * factors).sum() / factors.sum(), rel=1e-5)

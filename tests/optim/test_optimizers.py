@@ -171,3 +171,17 @@ def test_layer_decay_scales_the_first_update_of_each_layer(name):
 def test_wrong_options_are_named(wrong, hint):
     with pytest.raises(UserError, match=hint):
         make_optimizer(rate, **wrong)
+
+
+def test_the_gradient_of_what_is_frozen_does_not_count_where_gradients_are_scaled_down():
+    params = {"encoder": {"embeddings": {"word": jnp.ones((2, 2))}, "layers": {"kernel": jnp.ones((3, 2))}}, "head": jnp.ones(2)}
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    gradients["encoder"]["embeddings"]["word"] += 1e3  # alone far above the limit of the norm
+    gradients["encoder"]["layers"]["kernel"] += 0.1
+    optimizer = make_optimizer(lambda step: 1.0, weight_decay=0.5, frozen_layers=2, eps=1.0)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    kernel = np.asarray(updates["encoder"]["layers"]["kernel"])
+    moment = (1 - 0.9) * 0.1 / (np.sqrt((1 - 0.999) * 0.1**2) + 1.0)  # of a gradient that was not scaled down
+    np.testing.assert_allclose(kernel, [[0, 0], [0, 0], [-moment - 0.5] * 2], rtol=1e-5)
+    assert not np.asarray(updates["encoder"]["embeddings"]["word"]).any()
+    np.testing.assert_allclose(updates["head"], [-0.5, -0.5])
