@@ -105,7 +105,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     losses = {record["step"]: record["loss"] for record in read_metrics(workdir) if record["kind"] == "held_out"}
     result = {
         "step": step,
-        "metrics": scored.metrics | job.before(start.params["encoder"]) | {"loss": losses[step]},
+        "metrics": scored.metrics | job.before(start.params["encoder"]) | ({"loss": losses[step]} if step in losses else {}),
         "num_examples": counts,
         "skipped": len(examples.skipped),
         "labels": list(examples.labels),
@@ -210,12 +210,15 @@ def _dev_batches(config, job: jobs.Job):
 
 
 def _chosen(config, workdir: Path, ended, say) -> tuple[int, dict]:
-    """(step, params) of the best evaluation by train.best_by; of the end where that is empty."""
+    """(step, params) of the best evaluation by train.best_by whose checkpoint can be read; of the end where that is empty."""
     if not config.train.best_by:
         return ended.step, ended.params
     step = best_step(workdir, config.train.best_by)
     say(f"the best {config.train.best_by} was found at step {step:,}")
-    return step, ended.params if step == ended.step else open_trained(workdir, before=step + 1, say=say).params
+    if step == ended.step:
+        return step, ended.params
+    found = open_trained(workdir, before=step + 1, say=say)  # an older one where that is damaged
+    return found.step, found.params
 
 
 def _write_predictions(config, examples: jobs.Examples, scored: jobs.Scored, workdir: Path) -> None:

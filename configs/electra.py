@@ -4,11 +4,12 @@
 
 Argument: SIZE or SIZE-TASK.
     SIZE   small (the default), base, large; or tiny, which learns on two cores within minutes, by a schedule of our own
-    TASK   replaced (the default); the paper's ablations replaced_at_masks ("ELECTRA 15%"), replace_mlm, all_tokens_mlm
+    TASK   replaced (the default); the paper's ablations replaced_at_masks ("ELECTRA 15%"), replace_mlm, all_tokens_mlm; and bert,
+           masked LM alone by the same recipe
 Vocabulary: BERT's uncased one, by --config.text.vocab_file; else one of that kind is learned.
 Hardware of the paper: small 4 days on one V100, base 4 days on 16 TPU v3 (arXiv 2003.10555, section 3.3 and table 1).
 Expected: GLUE dev average 79.9 (small), 85.1 (base), 89.0 (large, 400,000 steps) after fine-tuning (the same, tables 1 and 2);
-the ablations of base 82.4, 82.4 and 84.3 against 85.0 (table 5). Not yet run here at that scale.
+the ablations of base 82.4, 82.4 and 84.3, and bert 82.2, against 85.0 (table 5). Not yet run here at that scale.
 Source of the recipe: table 6 of the paper, google-research/electra configure_pretraining.py. Masks as in the code: 85% [MASK],
 the rest as it is. A row is one stretch of a document here; the code makes two segments of it. The weight 1 of the ablations that
 restore pieces is ours.
@@ -30,9 +31,13 @@ ENCODER_WEIGHTS = {"replaced": 50.0, "replaced_at_masks": 50.0, "replace_mlm": 1
 def get_config(arg=None):
     size, _, task = (arg or "small").partition("-")
     task = task or "replaced"
-    if size not in (*SIZES, "tiny") or task not in ENCODER_WEIGHTS:
-        raise ValueError(f"{arg!r} is no SIZE-TASK of sizes {', '.join(SIZES)}, tiny and tasks {', '.join(ENCODER_WEIGHTS)}")
+    if size not in (*SIZES, "tiny") or task not in (*ENCODER_WEIGHTS, "bert"):
+        tasks = ", ".join((*ENCODER_WEIGHTS, "bert"))
+        raise ValueError(f"{arg!r} is no SIZE-TASK of sizes {', '.join(SIZES)}, tiny and tasks {tasks}")
     config = tiny() if size == "tiny" else published(*SIZES[size])
+    if task == "bert":
+        config.objective = ConfigDict({"name": "bert", "next_sentence": False})
+        return config
     config.objective.learns = task
     config.objective.encoder_weight = ENCODER_WEIGHTS[task]
     return config

@@ -75,9 +75,7 @@ def recipe(task: str):
     config.data = ConfigDict()
     config.data.folder = ""  # holds glue/ and so on; empty: the folder that the environment's BERT_JAX_DATA names
     config.data.max_seq_length = 128
-    config.data.pad_to_multiple_of = (
-        0  # rows of like length share a batch, padded to a multiple of this; 0: all to max_seq_length
-    )
+    config.data.pad_to_multiple_of = 32  # rows of like length share a batch, padded to a multiple; 0: all to max_seq_length
     config.data.max_train_examples = 0  # so many, drawn once by the seed; 0 takes all
     config.data.skip_bad_rows = False  # leave them out and say so, instead of stopping at the first
 

@@ -31,7 +31,6 @@ def get_config(arg=None):
     config.train.num_train_epochs = 20.0
     config.train.eval_every_steps = 200  # and at the end
     config.train.save_every_steps = 200
-    config.data.pad_to_multiple_of = 32
     config.data.max_train_examples = SIZES[-1]
     return config
 

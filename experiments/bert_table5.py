@@ -1,142 +1,112 @@
-"""BERT paper, table 5: what each pre-training task contributes. Here its first two rows, and the columns that have a task."""
+"""BERT paper, table 5: what each pre-training task contributes, and reading from both sides."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from experiments.tables import Claim, Column, Config, Encoder, Row, Scale, Score, Table
 
-from bert_jax import config as configs
-from bert_jax import finetune, inputs, jobs, run
-from experiments.tables import Run, published, side_by_side
-from launch.table import NOT_RUN
-
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-ROWS = {"BERT-base": {"objective.next_sentence": True}, "No NSP": {"objective.next_sentence": False}}
-TASKS = {"mrpc_acc": "mrpc", "sst2": "sst2"}  # column -> task, scored by its accuracy
-
-
-class Scale(NamedTuple):
-    """What is changed in the config files: configs/quickstart.py for pretraining, configs/finetune_glue.py for the tasks."""
-
-    pretraining: dict[str, object]
-    finetuning: dict[str, object]
-
-
-SCALES = {
-    "smoke": Scale(
-        pretraining={
-            "text.vocab_size": 4000,
-            "data.max_seq_length": 64,
-            "data.max_predictions_per_seq": 10,
-            "data.num_eval_rows": 320,
-            "model.max_position_embeddings": 64,
-            "model.hidden_size": 64,
-            "model.intermediate_size": 256,
-            "optim.learning_rate": 5e-4,  # 2e-3 within 300 steps was seen to leave an encoder that ignores its input
-            "optim.num_warmup_steps": 100,
-            "train.num_train_steps": 300,
-            "train.log_every_steps": 100,
-            "train.save_every_steps": 100,
-        },
-        finetuning={
-            "data.max_seq_length": 64,
-            "data.max_train_examples": 6400,
-            "optim.learning_rate": 1e-3,  # the paper's 5e-5 is for encoders hundreds of times larger: here it would move nothing
-            "train.num_train_epochs": 1.0,
-            "train.save_every_steps": 100,
-        },
-    )
+SICK = Column((Score("finetune_texts.py:sick"),), "SICK")
+SST2 = Column((Score("finetune_glue.py:sst2"),))
+MRPC = Column((Score("finetune_glue.py:mrpc"),))
+TINY = {  # 2 x 128, minutes on two cores
+    "text.vocab_size": 8000,
+    "data.max_seq_length": 64,
+    "data.later_phases": "()",
+    "data.dupe_factor": 2,
+    "data.num_eval_rows": 1000,
+    "model.initializer_range": 0.05,  # 0.02 suits a width of 768
+    "model.hidden_dropout_prob": 0.0,  # the text is read about twice: there is nothing to overfit
+    "model.attention_probs_dropout_prob": 0.0,
+    "model.matmul_dtype": "bfloat16",
+    "optim.name": "adamw",  # at this rate bert_adam, whose first updates are large, stays at guessing by frequency
+    "optim.b2": 0.98,
+    "optim.learning_rate": 2e-3,
+    "optim.num_warmup_steps": 100,
+    "train.train_batch_size": 32,
+    "train.num_train_steps": 4000,
+    "train.eval_every_steps": 2000,
+    "train.save_every_steps": 2000,
 }
+TINY_TASKS = {
+    "data.max_seq_length": 64,
+    "data.max_train_examples": 20000,
+    "model.matmul_dtype": "bfloat16",
+    "optim.learning_rate": 5e-4,  # the paper's 5e-5 is for encoders hundreds of times larger: here it would move little
+}
+MASKED, LEFT_TO_RIGHT = "masked", "left to right"
+TINY_CONFIGS = {
+    MASKED: Config("bert.py:tiny", {"data.max_predictions_per_seq": 10}),
+    LEFT_TO_RIGHT: Config("bert.py:tiny-ltr"),
+}
+BASE_CONFIGS = {MASKED: Config("bert.py:base"), LEFT_TO_RIGHT: Config("bert.py:ltr")}
 
-
-def runs(scale: Scale, folder: Path) -> list[Run]:
-    """Every run of the table, in an order in which each finds what it needs."""
-    found = []
-    for row in ROWS:
-        found += [pretraining(scale, folder, row), *(finetuning(scale, folder, row, column) for column in TASKS)]
-    return found
-
-
-def pretraining(scale: Scale, folder: Path, row: str) -> Run:
-    """The rows differ in the objective alone: same seed, so same rows, masks and first weights of the encoder."""
-    shared = folder / "shared"
-    paths = {"text.vocab_file": shared / "vocab.txt", "data.store": shared / "store"}
-    config = _load("quickstart.py", scale.pretraining | ROWS[row] | paths)
-
-    def start(config, workdir: Path) -> bool:
-        inputs.make_vocabulary(config, shared)
-        inputs.prepare_store(config, shared)
-        return run.train(config, workdir)
-
-    return Run(f"{row}, pretraining", folder / _slug(row) / "pretraining", config, start)
-
-
-def finetuning(scale: Scale, folder: Path, row: str, column: str) -> Run:
-    task = TASKS[column]
-    pretrained = pretraining(scale, folder, row).folder
-    config = _load(f"finetune_glue.py:{task}", scale.finetuning | {"init_checkpoint": pretrained})
-    return Run(
-        f"{row}, {task}", folder / _slug(row) / task, config, lambda config, workdir: bool(finetune.finetune(config, workdir))
-    )
-
-
-def check(scale: Scale, folder: Path) -> None:
-    """Raises UserError when the data of a task is absent or broken, before any run is paid for."""
-    for column in TASKS:
-        jobs.read_examples(finetuning(scale, folder, next(iter(ROWS)), column).config)
-
-
-def render(name: str, folder: Path) -> str:
-    """The table in Markdown at the scale of this name, with what it was made from, out of the folders of the runs alone."""
-    scale, theirs = SCALES[name], published("bert", "table5")
-    results = {
-        (row, column): result
-        for row in ROWS
-        if pretraining(scale, folder, row).result()
-        for column in TASKS
-        if (result := finetuning(scale, folder, row, column).result())
-    }
-    ours = {row: {column: 100 * r["metrics"]["accuracy"] for (at, column), r in results.items() if at == row} for row in ROWS}
-    commonest = {column: 100 * result["metrics"]["majority_accuracy"] for (_, column), result in results.items()}
-    table = side_by_side(theirs, ours, {"always the commonest class": commonest})
-    lines = [f"# BERT table 5 at scale {name}: {theirs.title}", "", *_made_from(name, folder, results), "", table]
-    return "\n".join([*lines, "", f"Published: {theirs.source}. All numbers are percent."])
-
-
-def _made_from(name: str, folder: Path, results: Mapping[tuple[str, str], Mapping]) -> Iterator[str]:
-    scale, row = SCALES[name], next(iter(ROWS))
-    model = pretraining(scale, folder, row).config
-    task = finetuning(scale, folder, row, next(iter(TASKS))).config
-    yield (
-        f"- Values at scale {name} are not comparable with the published ones, and one seed cannot tell two rows apart: "
-        "this shows that the way from text to table works."
-    )
-    yield (
-        f"- Shrunk: {model.model.num_hidden_layers} layers x {model.model.hidden_size} instead of 12 x 768; "
-        f"{model.text.vocab_size:,} word pieces; length {model.data.max_seq_length}; {model.train.num_train_steps:,} pretraining "
-        f"steps of {model.train.train_batch_size} rows on docstrings instead of 1,000,000 of 256 on Wikipedia and books; "
-        f"fine-tuning on at most {task.data.max_train_examples:,} examples for {task.train.num_train_epochs:g} of 3 epochs at "
-        f"the one rate {task.optim.learning_rate:g}."
-    )
-    sizes = {column: result["num_examples"]["dev"] for (_, column), result in results.items()}
-    dev_sets = [f"{TASKS[column]} dev ({sizes[column]:,} examples)" if column in sizes else "" for column in TASKS]
-    yield f"- Seeds: 1. Scored on: {', '.join(filter(None, dev_sets)) or NOT_RUN}."
-    for row in ROWS:
-        yield f"- {row}, pretraining, held out: {_held_out(pretraining(scale, folder, row).result())}."
-
-
-def _held_out(result: Mapping | None) -> str:
-    if not result:
-        return NOT_RUN
-    metrics = result["metrics"]
-    text = f"masked-LM loss {metrics['masked_lm_loss']:.2f} (unigram baseline {metrics['unigram_loss']:.2f})"
-    if "next_sentence_accuracy" in metrics:
-        text += f", next-sentence accuracy {100 * metrics['next_sentence_accuracy']:.1f}"
-    return text
-
-
-def _load(name: str, changes: Mapping[str, object]):
-    return configs.load(str(CONFIGS / name), [f"{key}={value}" for key, value in changes.items()])
-
-
-def _slug(row: str) -> str:
-    return row.lower().replace(" ", "-")
+TABLE = Table(
+    name="bert/table5",
+    encoders={
+        "BERT-base": Encoder(MASKED),
+        "No NSP": Encoder(MASKED, {"objective.next_sentence": False}),
+        "LTR & No NSP": Encoder(LEFT_TO_RIGHT),
+    },
+    rows={
+        "BERT-base": Row("BERT-base"),
+        "No NSP": Row("No NSP"),
+        "LTR & No NSP": Row("LTR & No NSP"),
+        "LTR & No NSP + BiLSTM": Row("LTR & No NSP", {"model.num_lstm_layers": 1}),
+    },
+    claims=(Claim("BERT-base", "No NSP"), Claim("No NSP", "LTR & No NSP"), Claim("LTR & No NSP", "LTR & No NSP + BiLSTM")),
+    scales={
+        "smoke": Scale(
+            about="2 x 64 encoders, 300 steps of 32 rows of 64 pieces on docstrings; tasks: at most 6,400 examples, 1 epoch; "
+            "one seed cannot tell rows apart: this shows that the way from text to table works",
+            configs=TINY_CONFIGS,
+            pretraining=TINY
+            | {
+                "text.vocab_size": 4000,
+                "data.num_eval_rows": 320,
+                "model.hidden_size": 64,
+                "model.num_attention_heads": 2,
+                "model.intermediate_size": 256,
+                "optim.learning_rate": 5e-4,
+                "train.num_train_steps": 300,
+            },
+            finetuning=TINY_TASKS | {"data.max_train_examples": 6400, "optim.learning_rate": 1e-3, "train.num_train_epochs": 1.0},
+            columns={"mrpc_acc": MRPC, "sst2": SST2},
+            seeds=(1,),
+            text="",
+        ),
+        "desk": Scale(
+            about="2 x 128 encoders, 4,000 steps of 32 rows of 64 pieces on 20 MB of Wikipedia, 8,000 word pieces; tasks: "
+            "at most 20,000 examples each, 3 epochs at the one rate 5e-4",
+            configs=TINY_CONFIGS,
+            pretraining=TINY,
+            finetuning=TINY_TASKS,
+            columns={"mnli_m": SICK, "sst2": SST2},
+            text="text/wiki_en/shard-0[0-3].txt.xz",
+        ),
+        "lab": Scale(
+            about="the paper's encoders, 100,000 steps of 256 rows of 128 pieces on the text given; tasks by the paper's recipe "
+            "at the one rate 5e-5",
+            configs=BASE_CONFIGS,
+            pretraining={"data.later_phases": "()", "train.num_train_steps": 100_000},
+            finetuning={},
+            columns={
+                "mnli_m": SICK,
+                "qnli": Column((Score("finetune_texts.py:qnli_dev_split"),), "QNLI dev, split"),
+                "mrpc_acc": MRPC,
+                "sst2": SST2,
+                "squad1_f1": Column((Score("finetune_squad.py:squad1_dev_split", "f1"),), "SQuAD dev, split"),
+            },
+        ),
+        "paper": Scale(
+            about="the paper's recipe of pretraining on the text given; tasks at the one rate 5e-5 of its four",
+            configs=BASE_CONFIGS,
+            pretraining={},
+            finetuning={},
+            columns={
+                "mnli_m": Column((Score("finetune_glue.py:mnli"),)),
+                "qnli": Column((Score("finetune_glue.py:qnli"),)),
+                "mrpc_acc": MRPC,
+                "sst2": SST2,
+                "squad1_f1": Column((Score("finetune_squad.py:squad1", "f1"),)),
+            },
+            judges_values=True,
+        ),
+    },
+)

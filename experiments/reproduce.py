@@ -1,48 +1,56 @@
 """Runs what is missing of a table of a paper, then prints the table. Killed at any moment, the same command goes on."""
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_jax import jobs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
-from experiments import bert_table5
-from experiments.tables import Run
+from bert_jax.report import drawing
+from experiments import bert_table5, cells, electra_efficiency, rendering, roberta_table1, tables
+from experiments.tables import Run, Scale, Table
 from launch import table as files
 
-# A table is a module with SCALES, check(scale, folder), runs(scale, folder) and render(scale's name, folder).
-TABLES = {"bert/table5": bert_table5}
+TABLES = {table.name: table for table in (bert_table5.TABLE, roberta_table1.TABLE, electra_efficiency.TABLE)}
 
 
 def main(arguments: Sequence[str]) -> int:
     """0 when every run is done, 42 when a signal stopped one."""
     given = _parser().parse_args(arguments)
     table = _known("table", given.name, TABLES)
-    scale = _known("scale", given.scale, table.SCALES)
+    scale = _known("scale", given.scale, table.scales)
     folder = Path(given.workdir) / f"{given.name.replace('/', '-')}-{given.scale}"
+    if given.dry_run:
+        for run in tables.runs(table, scale, folder):
+            print(f"{'finished' if run.result() else 'missing':10s}{run.name}: {run.folder}")
+        return EXIT_DONE
     if not given.table:
-        table.check(scale, folder)
+        runs = list(tables.runs(table, scale, folder, given.text or _text_of(given.scale, scale)))
+        tables.check(table, scale, folder)
         try:
-            if not _execute(table.runs(scale, folder)):
+            if not _execute(runs):
                 return EXIT_RESTART
         except KeyboardInterrupt:
             print("interrupted; the same command goes on", file=sys.stderr)
             return EXIT_RESTART
-    text = table.render(given.scale, folder)
-    print(text)
-    if folder.is_dir():
-        files.write(folder / "table.md", text)
-        print(f"\nwritten to {folder / 'table.md'}")
+    _show(table, given.scale, folder)
+    if given.keep:
+        _keep(tables.runs(table, scale, folder), folder, Path(given.keep) / folder.name)
     return EXIT_DONE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments reproduce", description=__doc__, allow_abbrev=False)
     parser.add_argument("name", metavar="TABLE", help=f"one of: {', '.join(TABLES)}")
-    parser.add_argument("--scale", default="smoke", help="how large the runs are; smoke: minutes on two cores")
+    parser.add_argument("--scale", default="smoke", help="how large the runs are: smoke (minutes), desk (hours), lab, paper")
     parser.add_argument("--workdir", default="runs/reproduce", help="folder of the runs and the table")
+    parser.add_argument("--text", default="", help="what to pretrain on, as data.input_file; without it, that of the scale")
     parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print which runs are there and which missing, and run nothing")
+    parser.add_argument("--keep", metavar="DIR", help="copy the table and what its cells rest on there, without the checkpoints")
     return parser
 
 
@@ -52,9 +60,15 @@ def _known(what: str, name: str, known: dict):
     return known[name]
 
 
+def _text_of(name: str, scale: Scale) -> str:
+    if scale.text is None:
+        raise UserError(f"scale {name} needs a text to pretrain on", fix="give --text='my_text/*.txt'")
+    return str(jobs.data_folder() / scale.text) if scale.text else ""
+
+
 def _execute(runs: Sequence[Run]) -> bool:
     """False when a signal stopped a run."""
-    began = time.monotonic()
+    began, made = time.monotonic(), 0
     for number, run in enumerate(runs, 1):
         label = f"[{number}/{len(runs)}] {run.name}"
         if run.result():
@@ -63,5 +77,35 @@ def _execute(runs: Sequence[Run]) -> bool:
         print(f"{label}: {run.folder}", flush=True)
         if not run.start(run.config, run.folder):
             return False
-        print(f"{label}: done, {time.monotonic() - began:.0f} seconds in all", flush=True)
+        run.seal()
+        made += 1
+        spent = (time.monotonic() - began) / 60
+        print(f"{label}: done; {spent:.0f} minutes, about {spent / made * (len(runs) - number):.0f} left", flush=True)
     return True
+
+
+def _show(table: Table, name: str, folder: Path) -> None:
+    """Prints the table; where there is a folder, writes it there."""
+    scale, theirs = table.scales[name], tables.published(table.name)
+    found = cells.cells(table, scale, folder)
+    effects = cells.effects(table, scale, found, theirs)
+    text = rendering.as_markdown(table, name, found, effects, theirs, folder)
+    print(text)
+    if folder.is_dir():
+        files.write(folder / "table.md", text)
+        files.write(folder / "table.tex", rendering.as_latex(table, scale, found, theirs))
+        files.write(folder / "table.csv", rendering.as_csv(table, scale, found, theirs))
+        drawing.write(rendering.picture(table, scale, found, theirs), folder / "table.png")
+        print(f"\nwritten to {folder}: table.md, table.tex, table.csv, table.png")
+
+
+def _keep(runs: Sequence[Run], folder: Path, kept: Path) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in ("table.md", "table.tex", "table.csv", "table.png"):
+        shutil.copy(folder / name, kept / name)
+    for run in runs:
+        if run.result():
+            (kept / run.folder.name).mkdir(exist_ok=True)
+            for name in (*tables.SEALED, tables.SEAL):
+                shutil.copy(run.folder / name, kept / run.folder.name / name)
+    print(f"kept in {kept}")

@@ -1,38 +1,107 @@
-"""What every table is made of: runs that leave their results in folders, and published numbers with their source."""
+"""A table of a paper as data, and the runs that fill it.
 
+Rows are encoders, pretrained and then fine-tuned on the tasks of the columns, with every seed; rows may share an encoder. The
+folders of the runs are the only record: what a table says is read from them.
+"""
+
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bert_jax import config as configs
+from bert_jax import finetune, inputs, jobs, run
 from bert_jax import workdir as workdirs
-from launch.table import NOT_RUN, markdown
+from bert_jax.errors import UserError
 
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PUBLISHED = Path(__file__).with_name("published")
+NOTHING: Mapping[str, object] = MappingProxyType({})
 # A run is the same wherever its folder is moved.
-PATH_KEYS = ("data.folder", "data.store", "init_checkpoint", "text.new_words", "text.vocab_file")
+PATH_KEYS = ("data.folder", "data.input_file", "data.store", "init_checkpoint", "text.new_words", "text.vocab_file")
+SEAL = "seal.json"
+SEALED = ("config.json", "run.json", "result.json", "metrics.jsonl")
 
 
-class Run(NamedTuple):
-    """One training run of a table.
+class Config(NamedTuple):
+    """A file of configs/, with its row, and what is changed in it."""
+
+    file: str
+    changes: Mapping[str, object] = NOTHING
+
+
+class Encoder(NamedTuple):
+    """How an encoder is pretrained: its config, by the name that each scale knows one under, and what is changed in it."""
+
+    config: str
+    changes: Mapping[str, object] = NOTHING
+
+
+class Row(NamedTuple):
+    """finetuning: what is changed in the configs of the tasks."""
+
+    encoder: str
+    finetuning: Mapping[str, object] = NOTHING
+
+
+class Score(NamedTuple):
+    """A task, and its metric, which tables have in percent."""
+
+    config: str
+    metric: str = "accuracy"
+
+    @property
+    def name(self) -> str:
+        return self.config.rpartition(":")[2]
+
+
+class Column(NamedTuple):
+    """What fills a column: the mean over these; stand_in says what is read where it is not what the paper read."""
+
+    scores: Sequence[Score]
+    stand_in: str = ""
+
+
+class Scale(NamedTuple):
+    """How large the runs are.
 
     Attributes:
-        start: (config, folder) -> true when the run is finished, false when a signal stopped it.
+        about: what is changed against the paper, for the reader of the table.
+        configs: of the pretrainings, by name.
+        pretraining, finetuning: what is changed in all configs of the kind.
+        text: what to pretrain on, under the folder of all data; "": docstrings; None: it has to be given.
+        judges_values: whether the numbers themselves may be held against the published ones, or the differences of rows alone.
     """
 
-    name: str
-    folder: Path
-    config: object
-    start: Callable
+    about: str
+    configs: Mapping[str, Config]
+    pretraining: Mapping[str, object]
+    finetuning: Mapping[str, object]
+    columns: Mapping[str, Column]
+    seeds: tuple[int, ...] = (1, 2, 3)
+    text: str | None = None
+    judges_values: bool = False
 
-    def result(self) -> dict | None:
-        """What the run wrote at its end; None if it has not ended, or the folder holds a run of another config."""
-        saved, result = workdirs.read_config(self.folder), workdirs.finished(self.folder)
-        if saved is None or result is None:
-            return None
-        changed = {key for key, _, _ in configs.difference(saved, self.config.to_dict())} - set(PATH_KEYS)
-        return None if changed else result
+    @property
+    def scores(self) -> list[Score]:
+        return list(dict.fromkeys(score for column in self.columns.values() for score in column.scores))
+
+
+class Claim(NamedTuple):
+    """Two rows, whose difference the paper speaks of: which is better is said by the published numbers."""
+
+    row: str
+    other: str
+
+
+class Table(NamedTuple):
+    name: str
+    rows: Mapping[str, Row]
+    encoders: Mapping[str, Encoder]
+    claims: Sequence[Claim]
+    scales: Mapping[str, Scale]
 
 
 class Published(NamedTuple):
@@ -44,24 +113,128 @@ class Published(NamedTuple):
     rows: dict[str, dict[str, float]]
 
 
-def published(paper: str, table: str) -> Published:
-    return Published(**json.loads((PUBLISHED / f"{paper}.json").read_text(encoding="utf-8"))[table])
-
-
-def side_by_side(theirs: Published, ours: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]]) -> str:
-    """A Markdown table: for each row of `ours` our numbers and below them the published ones, then the baselines.
-
+def published(table: str) -> Published:
+    """
     Args:
-        ours: row -> column -> percent; a column that is absent was not run.
-        baselines: the same, for rows that the paper does not have.
+        table: "bert/table5" is table5 of published/bert.json.
+    """
+    paper, _, key = table.partition("/")
+    return Published(**json.loads((PUBLISHED / f"{paper}.json").read_text(encoding="utf-8"))[key])
+
+
+class Run(NamedTuple):
+    """One training run of a table.
+
+    Attributes:
+        start: (config, folder) -> true when the run is finished, false when a signal stopped it.
+        begins_with: the folder of the run whose encoder it goes on from.
     """
 
-    def cells(numbers: Mapping[str, float], absent: str) -> Sequence[str]:
-        return [f"{numbers[column]:.1f}" if column in numbers else absent for column in theirs.columns]
+    name: str
+    folder: Path
+    config: object
+    start: Callable
+    begins_with: Path | None = None
 
-    rows = [["", "", *theirs.columns]]
-    for name, numbers in ours.items():
-        rows.append([name, "ours", *cells(numbers, NOT_RUN)])
-        rows.append(["", "published", *cells(theirs.rows[name], "")])
-    rows += [[name, "ours", *cells(numbers, NOT_RUN)] for name, numbers in baselines.items()]
-    return markdown(rows)
+    def result(self) -> dict | None:
+        """What the run wrote at its end; None if it has not ended, holds a run of another config, or what it began with is gone
+        or was made anew.
+
+        Raises:
+            UserError: a file of it was changed since its end.
+        """
+        saved, sealed = workdirs.read_config(self.folder), read_seal(self.folder)
+        if saved is None or sealed is None:
+            return None
+        changed = {key for key, _, _ in configs.difference(saved, self.config.to_dict())} - set(PATH_KEYS)
+        if changed or sealed["begins_with"] != hash_of_seal(self.begins_with):
+            return None
+        return workdirs.finished(self.folder)
+
+    def seal(self) -> None:
+        hashes = {name: _sha256(self.folder / name) for name in SEALED}
+        configs.write_json(self.folder / SEAL, {"files": hashes, "begins_with": hash_of_seal(self.begins_with)})
+
+
+def read_seal(folder: Path) -> dict | None:
+    """Raises UserError where a file is not what it was when it was sealed."""
+    if not (folder / SEAL).exists():
+        return None
+    sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+    for name, digest in sealed["files"].items():
+        if not (folder / name).exists() or _sha256(folder / name) != digest:
+            raise UserError(
+                "a file of a finished run was changed after its end",
+                got=folder / name,
+                expected=f"the file with SHA-256 {digest[:12]}...",
+                fix="put the original back, or delete the folder of the run, which is then made again",
+            )
+    return sealed
+
+
+def hash_of_seal(folder: Path | None) -> str:
+    """Of a run that is gone, or of none, "": nothing else has it."""
+    return _sha256(folder / SEAL) if folder and (folder / SEAL).exists() else ""
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def runs(table: Table, scale: Scale, folder: Path, text: str = "") -> Iterator[Run]:
+    """Every run, each after what it needs; all of one seed before the next, so that a table cut short has whole rows."""
+    for seed in scale.seeds:
+        for encoder in table.encoders:
+            yield pretraining(table, scale, folder, encoder, seed, text)
+            for name, row in table.rows.items():
+                if row.encoder == encoder:
+                    yield from (finetuning(table, scale, folder, name, score, seed) for score in scale.scores)
+
+
+def pretraining(table: Table, scale: Scale, folder: Path, encoder: str, seed: int, text: str = "") -> Run:
+    """With one seed all encoders see the same text in the same order, as far as their configs agree.
+
+    Args:
+        text: what to pretrain on, as data.input_file; only its start needs it.
+    """
+    shared, (name, changes) = folder / "shared", table.encoders[encoder]
+    paths = {"text.vocab_file": shared / "vocab.txt", "data.store": shared / "store", "data.input_file": text}
+    file, of_config = scale.configs[name]
+    loaded = _load(file, dict(scale.pretraining) | dict(of_config) | dict(changes) | {"seed": seed} | paths)
+
+    def start(config, workdir: Path) -> bool:
+        inputs.make_vocabulary(config, shared)
+        inputs.prepare_store(config, shared)
+        return run.train(config, workdir)
+
+    return Run(f"{encoder}, seed {seed}, pretraining", folder / f"{_slug(encoder)}-s{seed}", loaded, start)
+
+
+def finetuning(table: Table, scale: Scale, folder: Path, row: str, score: Score, seed: int) -> Run:
+    encoder, changes = table.rows[row]
+    begins_with = pretraining(table, scale, folder, encoder, seed).folder
+    given = {"init_checkpoint": begins_with, "seed": seed}
+    config = _load(score.config, dict(scale.finetuning) | dict(changes) | given)
+    return Run(
+        f"{row}, seed {seed}, {score.name}",
+        folder / f"{_slug(row)}-{score.name}-s{seed}",
+        config,
+        lambda config, workdir: bool(finetune.finetune(config, workdir)),
+        begins_with,
+    )
+
+
+def check(table: Table, scale: Scale, folder: Path) -> None:
+    """Raises UserError when the data of a task is absent or broken, before any run is paid for."""
+    row, seed = next(iter(table.rows)), scale.seeds[0]
+    for score in scale.scores:
+        jobs.read_examples(finetuning(table, scale, folder, row, score, seed).config)
+
+
+def _load(name: str, changes: Mapping[str, object]):
+    return configs.load(str(CONFIGS / name), [f"{key}={value}" for key, value in changes.items()])
+
+
+def _slug(name: str) -> str:
+    kept = "".join(letter if letter.isalnum() else " " for letter in name.lower())
+    return "-".join(kept.split())

@@ -131,6 +131,17 @@ def test_a_run_stopped_after_it_ran_out_of_patience_does_not_train_on(pretrained
     assert max(record["step"] for record in read_metrics(tmp_path / "W")) == 4
 
 
+def test_where_the_best_checkpoint_is_damaged_the_result_is_of_the_one_before_and_says_so(
+    pretrained, files, tmp_path, monkeypatch
+):
+    scores_of(monkeypatch, [0.5, 0.9, 0.7, 0.6])
+    options = {"train__best_by": "accuracy", "train__eval_every_steps": 1, "train__keep_checkpoints": 4}
+    assert tuned(tmp_path / "W", pretrained, files, **options)["step"] == 2
+    (tmp_path / "W" / "result.json").unlink()
+    (tmp_path / "W" / "checkpoints" / "2" / "seal.json").unlink()
+    assert tuned(tmp_path / "W", pretrained, files, **options)["step"] == 1
+
+
 def test_without_a_metric_to_choose_by_the_last_step_is_the_result(pretrained, files, tmp_path, monkeypatch):
     scores_of(monkeypatch, [0.9, 0.5])
     assert tuned(tmp_path / "W", pretrained, files, train__eval_every_steps=1)["step"] == 4

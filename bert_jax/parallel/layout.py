@@ -36,6 +36,19 @@ class Layout(NamedTuple):
     abstract: Callable
 
 
+class _Seeded(NamedTuple):
+    """The compiled step with its seed: called, and lowered, without it."""
+
+    step: Callable
+    seed: np.uint32
+
+    def __call__(self, state, batch, frozen=None):
+        return self.step(state, batch, frozen, self.seed)
+
+    def lower(self, state, batch, frozen=None):
+        return self.step.lower(state, batch, frozen, self.seed)
+
+
 def make_layout(
     mode: str,
     objective,
@@ -120,10 +133,10 @@ def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int
     mesh = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices)
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(ROWS))
     objective = _on_mesh(objective, mesh)
-    step = make_train_step(objective, optimizer, seed, accumulate=accumulate)
+    step = make_train_step(objective, optimizer, accumulate=accumulate)
 
-    def train_step(state, batch, frozen=None):
-        state = step(state, batch, frozen)
+    def train_step(state, batch, frozen, seed):
+        state = step(state, batch, frozen, seed)
         return jax.tree.map(jax.lax.with_sharding_constraint, state, shardings(state, mesh))
 
     gather = jax.jit(lambda leaf: leaf, out_shardings=everywhere)
@@ -134,7 +147,7 @@ def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int
     return Layout(
         place_state=lambda state: jax.tree.map(_place, state, shardings(state, mesh)),
         place_batch=lambda batch: jax.tree.map(lambda rows: jax.make_array_from_process_local_data(by_row, rows), batch),
-        train_step=jax.jit(train_step, donate_argnums=0),
+        train_step=_Seeded(jax.jit(train_step, donate_argnums=0), np.uint32(seed % 2**32)),
         eval_step=jax.jit(make_eval_step(objective), out_shardings=everywhere),
         single=lambda tree: jax.tree.map(lambda leaf: _whole(leaf, gather), tree),
         abstract=lambda state, batch: (
@@ -197,13 +210,14 @@ def _pmap_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: in
     local = [device for device in devices if device.process_index == jax.process_index()]
     mesh = jax.make_mesh((len(local),), ("data",), axis_types=(AxisType.Auto,), devices=local)
     on_each = NamedSharding(mesh, PartitionSpec("data"))  # as pmap gives its results: other places would be compiled for anew
-    step = make_train_step(objective, optimizer, seed, reduce, lambda: jax.lax.axis_index("data"), accumulate, gather)
+    step = make_train_step(objective, optimizer, reduce, lambda: jax.lax.axis_index("data"), accumulate, gather)
+    train_step = jax.pmap(step, axis_name="data", in_axes=(0, 0, 0, None), devices=devices, donate_argnums=0)
     return Layout(
         place_state=lambda state: jax.tree.map(
             lambda x: jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), on_each), state
         ),
         place_batch=lambda batch: jax.tree.map(lambda rows: rows.reshape(len(local), -1, *rows.shape[1:]), batch),
-        train_step=jax.pmap(step, axis_name="data", devices=devices, donate_argnums=0),
+        train_step=_Seeded(train_step, np.uint32(seed % 2**32)),
         eval_step=jax.pmap(make_eval_step(objective, reduce, gather), axis_name="data", devices=devices),
         single=lambda tree: jax.tree.map(lambda x: x[0], tree),
         abstract=lambda state, batch: (jax.tree.map(copied, state), jax.tree.map(cut, batch)),

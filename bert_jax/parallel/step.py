@@ -59,13 +59,14 @@ def window_means(objective, window: dict) -> dict[str, float]:
 def make_train_step(
     objective,
     optimizer,
-    seed: int,
     reduce: Callable = lambda tree: tree,
     device_index: Callable | None = None,
     accumulate: int = 1,
     gather: Callable = lambda rows: rows,
 ):
-    """(state, batch, frozen parameters or None) -> state.
+    """(state, batch, frozen parameters or None, seed) -> state.
+
+    The seed is an argument of the step, not a constant in it: runs that differ in it alone share one compiled program.
 
     Args:
         reduce: adds a pytree of sums over all devices; the identity where one program sees the whole batch.
@@ -77,7 +78,7 @@ def make_train_step(
     counts, and adding these gradients up is exact however unevenly the masks fall.
     """
 
-    def step(state: State, batch, frozen=None) -> State:
+    def step(state: State, batch, frozen, seed) -> State:
         counts = reduce(objective.counts(batch))
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
         context = Context(row_rng=jax.random.fold_in(rng, FOR_ROWS), frozen=frozen, gather=gather)

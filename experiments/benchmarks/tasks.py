@@ -7,8 +7,9 @@
 The same encoder, 6 x 384, as it was published, the same head, rows, dropout, optimiser and threads for all. First the losses
 without dropout are compared: a race between different work is void. Then each contender, a process of its own, trains some steps
 and predicts in turn, round after round. Rows are cut into pieces before. --buckets: rows of like length share a batch, padded to
-a multiple of it, 0 pads all to 128; for all contenders alike. --defaults: each pads as it does where nothing is said, ours to
-data.max_seq_length, transformers' DataCollatorWithPadding to the longest row of the batch. Needs the parity extra.
+a multiple of it, 0 pads all to 128; for all contenders alike. --defaults: each pads as it does where nothing is said, ours rows
+of like length to a multiple of 32, transformers' DataCollatorWithPadding rows as they come to the longest of the batch. Needs the
+parity extra.
 """
 
 import argparse
@@ -16,11 +17,11 @@ import json
 import sys
 import tempfile
 import time
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from bert_jax import config as configs
 from bert_jax.command import exit_code
 from experiments.benchmarks import measure
 
@@ -38,21 +39,25 @@ WORKS = ("train", "predict")
 DYNAMIC = -1  # rows in the order of training, each batch padded to its longest
 
 
-def batches_of(found, buckets: int, steps, split: str):
-    """(numbers of rows, batch) each, for training endless."""
-    from bert_jax.data.finetune import FinetuneLoader, evaluation_batches
+def train_batches(found, buckets: int, number: int):
+    """The first ones of training, the same in each turn."""
+    from bert_jax.data.finetune import FinetuneLoader
 
-    multiple = max(buckets, 0)
-    if split == "predict":
-        batches = evaluation_batches(found.job.dev, ROWS, LENGTH, multiple)
-    else:
-        loader = FinetuneLoader(found.job.train, ROWS, 0, LENGTH, multiple)
-        batches = ((None, loader.batch(step)) for step in steps)
-    for numbers, batch in batches:
-        if buckets == DYNAMIC:
-            longest = int(batch["input_mask"].sum(axis=1).max())
-            batch = {name: array[:, :longest] if array.ndim > 1 else array for name, array in batch.items()}
-        yield numbers, batch
+    loader = FinetuneLoader(found.job.train, ROWS, 0, LENGTH, max(buckets, 0))
+    return (_cut(loader.batch(step), buckets) for step in range(number))
+
+
+def dev_batches(found, buckets: int):
+    from bert_jax.data.finetune import evaluation_batches
+
+    return (_cut(batch, buckets) for _, batch in evaluation_batches(found.job.dev, ROWS, LENGTH, max(buckets, 0)))
+
+
+def _cut(batch: dict, buckets: int) -> dict:
+    if buckets != DYNAMIC:
+        return batch
+    longest = int(batch["input_mask"].sum(axis=1).max())
+    return {name: array[:, :longest] if array.ndim > 1 else array for name, array in batch.items()}
 
 
 def opened(workdir: Path, dtype: str):
@@ -69,14 +74,14 @@ def torch_contender(dtype: str, workdir: Path, buckets: int):
     from experiments import beside_torch_tasks as peer
     from experiments.proofs.finetuning import minilm
 
-    found, steps = opened(workdir, "float32"), count()
+    found = opened(workdir, "float32")
     model = peer.open_peer(minilm(), "classify", 2, dropout=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, eps=1e-6, fused=True)
     cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
     def train(number: int) -> None:
         model.train()
-        for _, (_, batch) in zip(range(number), batches_of(found, buckets, steps, "train")):
+        for batch in train_batches(found, buckets, number):
             optimizer.zero_grad(set_to_none=True)
             with cast:
                 loss = model(**peer.inputs_of(batch), **peer.labels_of(batch)).loss
@@ -87,18 +92,18 @@ def torch_contender(dtype: str, workdir: Path, buckets: int):
     def predict(number: int) -> None:
         model.eval()
         with torch.inference_mode(), cast:
-            for _, batch in batches_of(found, buckets, steps, "predict"):
+            for batch in dev_batches(found, buckets):
                 model(**peer.inputs_of(batch)).logits.float().numpy()
 
     model.eval()
-    _, first = next(batches_of(found, buckets, count(), "train"))
+    (first,) = train_batches(found, buckets, 1)
     with torch.inference_mode(), cast:
         loss = float(model(**peer.inputs_of(first), **peer.labels_of(first)).loss)
     return loss, {"train": train, "predict": predict}
 
 
 def our_contender(dtype: str, workdir: Path, buckets: int):
-    """The same of ours; each shape is compiled before the first turn."""
+    """The same of ours; each shape is compiled before the first turn, by a turn that is not measured."""
     import jax
 
     from bert_jax.interop.names import BERT, from_huggingface
@@ -109,7 +114,7 @@ def our_contender(dtype: str, workdir: Path, buckets: int):
     from experiments import beside_torch_tasks as peer
     from experiments.proofs.finetuning import minilm
 
-    found, steps = opened(workdir, dtype), count()
+    found = opened(workdir, dtype)
     objective = found.objective
     optimizer = make_optimizer(lambda step: RATE, name="adamw", weight_decay=0.01, eps=1e-6, clip=1.0)
     layout = make_layout("jit", objective, optimizer, seed=0, batch_size=ROWS)
@@ -120,21 +125,17 @@ def our_contender(dtype: str, workdir: Path, buckets: int):
 
     def train(number: int) -> None:
         nonlocal state
-        for _, (_, batch) in zip(range(number), batches_of(found, buckets, steps, "train")):
+        for batch in train_batches(found, buckets, number):
             state = layout.train_step(state, layout.place_batch(batch))
         jax.block_until_ready(state)
 
     def predict(number: int) -> None:
-        for _, batch in batches_of(found, buckets, steps, "predict"):
+        for batch in dev_batches(found, buckets):
             np.asarray(predicted(state.params, batch)["logits_BC"])
 
-    _, first = next(batches_of(found, buckets, count(), "train"))
+    (first,) = train_batches(found, buckets, 1)
     loss = evaluate(objective, layout, state.params, [first])["loss"]
-    seen = set()
-    for _, (_, batch) in zip(range(64 if buckets else 1), batches_of(found, buckets, count(), "train")):
-        if batch["input_ids"].shape not in seen:
-            seen.add(batch["input_ids"].shape)
-            state = layout.train_step(state, layout.place_batch(batch))
+    train(STEPS)
     return loss, {"train": train, "predict": predict}
 
 
@@ -160,7 +161,11 @@ def race(buckets: int, defaults: bool, rounds: int) -> dict:
 
     with tempfile.TemporaryDirectory() as folder:
         workdir = brought_in(Path(folder))
-        padding = {"jax": 0, "torch": DYNAMIC} if defaults else dict.fromkeys(FRAMEWORKS, buckets)
+        padding = (
+            {"jax": configs.load(f"configs/{CONFIG}").data.pad_to_multiple_of, "torch": DYNAMIC}
+            if defaults
+            else dict.fromkeys(FRAMEWORKS, buckets)
+        )
         processes = {
             name: measure.Process(
                 __spec__.name, ["--contender", name, "--workdir", str(workdir), f"--buckets={padding[framework]}"], {}

@@ -11,10 +11,11 @@ from bert_jax.metrics.statistics import summarise, welch
 from experiments.proofs.commands import data, finetune, result, timed, train
 from experiments.proofs.finetuning import brought_in
 
-PADDED = {"data.pad_to_multiple_of": 32}
-SST2 = PADDED | {"data.max_train_examples": 20000}
+FAST = {"model.matmul_dtype": "bfloat16"}
+SST2 = FAST | {"data.max_train_examples": 20000}
 SST2_LEAST, CONLL_LEAST = 0.89, 0.88
-SQUAD_SHORT = PADDED | {"train.num_train_epochs": 2.0, "train.train_batch_size": 16, "data.max_seq_length": 256}
+RATES = (5e-5, 4e-5, 3e-5, 2e-5)  # BERT paper, appendix A.3; the best on the dev set is taken, as there
+SQUAD_SHORT = FAST | {"train.num_train_epochs": 2.0, "train.train_batch_size": 16, "data.max_seq_length": 256}
 SEEDS = (0, 1, 2)
 CHINESE_STEPS = 6000
 CHINESE = {  # 2 x 128, minutes on two cores
@@ -42,25 +43,32 @@ CHINESE = {  # 2 x 128, minutes on two cores
 UNTRAINED = {"train.num_train_steps": 1, "train.eval_every_steps": 1, "train.save_every_steps": 1, "optim.learning_rate": 0.0}
 TUNED = {"optim.learning_rate": 5e-4, "train.train_batch_size": 32}  # our choice for 2 x 128; the same for both starts
 CHINESE_TASKS = {  # task -> (config, metric, settings)
-    "chnsenticorp": ("finetune_texts.py:chnsenticorp", "accuracy", PADDED | TUNED | {"data.max_seq_length": 128}),
-    "afqmc": ("finetune_texts.py:afqmc", "accuracy", PADDED | TUNED | {"data.max_seq_length": 128}),
-    "resume_zh": ("finetune_ner.py:resume_zh", "f1", PADDED | TUNED | {"data.max_seq_length": 128}),
+    "chnsenticorp": ("finetune_texts.py:chnsenticorp", "accuracy", FAST | TUNED | {"data.max_seq_length": 128}),
+    "afqmc": ("finetune_texts.py:afqmc", "accuracy", FAST | TUNED | {"data.max_seq_length": 128}),
+    "resume_zh": ("finetune_ner.py:resume_zh", "f1", FAST | TUNED | {"data.max_seq_length": 128}),
 }
 
 
 def sst2_and_conll(scratch: Path) -> dict:
-    """SST-2 from 20,000 training examples, CoNLL-2003 from all of them, by the paper's protocol at one of its rates."""
+    """SST-2 from 20,000 training examples, CoNLL-2003 from all of them, by the paper's protocol, this at one rate."""
     start = brought_in(scratch)
     return {"sst2": sst2(scratch, start), "conll2003": conll(scratch, start)}
 
 
 def sst2(scratch: Path, start: Path) -> dict:
-    found = _tuned(scratch / "sst2", "finetune_glue.py:sst2", start, SST2)
-    return found | {"least": SST2_LEAST, "reached": found["metrics"]["accuracy"] >= SST2_LEAST}
+    found = {}
+    for rate in RATES:
+        found[rate] = _tuned(scratch / f"sst2-{rate}", "finetune_glue.py:sst2", start, SST2 | {"optim.learning_rate": rate})
+        print(f"sst2 at {rate}: {found[rate]}", flush=True)
+    best = max(RATES, key=lambda rate: found[rate]["metrics"]["accuracy"])
+    exact = SST2 | {"optim.learning_rate": best, "model.matmul_dtype": "float32"}
+    unrounded = _tuned(scratch / "sst2-float32", "finetune_glue.py:sst2", start, exact)
+    reached = found[best]["metrics"]["accuracy"] >= SST2_LEAST
+    return {"by_rate": found, "best_rate": best, "same_in_float32": unrounded, "least": SST2_LEAST, "reached": reached}
 
 
 def conll(scratch: Path, start: Path) -> dict:
-    found = _tuned(scratch / "conll2003", "finetune_ner.py:conll2003", start, PADDED)
+    found = _tuned(scratch / "conll2003", "finetune_ner.py:conll2003", start, FAST)
     return found | {"least": CONLL_LEAST, "reached": found["metrics"]["f1"] >= CONLL_LEAST}
 
 

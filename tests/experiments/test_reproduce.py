@@ -1,17 +1,30 @@
 """Tables with runs that take no time: what is run, what is skipped, and what each cell says."""
 
+import json
+import math
 import shutil
-from pathlib import Path
 
 import pytest
 
 from bert_jax import workdir as workdirs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR
+from bert_jax.metrics.statistics import summarise
 from experiments import __main__ as experiments
-from experiments import bert_table5, reproduce
-from experiments.tables import published
+from experiments import cells, reproduce, tables
+from experiments.tables import Claim, published
 
-ACCURACY = {"bert-base/mrpc": 0.701, "bert-base/sst2": 0.802, "no-nsp/mrpc": 0.693, "no-nsp/sst2": 0.794}
+TABLE = reproduce.TABLES["bert/table5"]
+ENCODERS = ["bert-base-s1", "no-nsp-s1", "ltr-no-nsp-s1"]
+SMOKE = {  # the folders of its runs -> made-up accuracy
+    "bert-base-mrpc-s1": 0.701,
+    "bert-base-sst2-s1": 0.802,
+    "no-nsp-mrpc-s1": 0.693,
+    "no-nsp-sst2-s1": 0.794,
+    "ltr-no-nsp-mrpc-s1": 0.69,
+    "ltr-no-nsp-sst2-s1": 0.78,
+    "ltr-no-nsp-bilstm-mrpc-s1": 0.7,
+    "ltr-no-nsp-bilstm-sst2-s1": 0.79,
+}
 
 
 @pytest.fixture
@@ -19,30 +32,30 @@ def started(monkeypatch):
     """Replaces training: each start leaves a made-up result and is listed; a folder in `stops` is stopped by a signal once."""
     folders, stops = [], set()
 
-    def start(config, folder: Path) -> bool:
-        name = f"{folder.parent.name}/{folder.name}"
-        folders.append(name)
+    def start(config, folder) -> bool:
+        folders.append(folder.name)
         with workdirs.opened(config, folder):
             workdirs.write_config(config, folder, {})
-        if name in stops:
-            stops.remove(name)
+        if folder.name in stops:
+            stops.remove(folder.name)
             return False
+        (folder / "metrics.jsonl").write_text('{"step": 1}\n')
         metrics = {"masked_lm_loss": 6.25, "unigram_loss": 6.5}
-        if folder.name != "pretraining":
-            metrics = {"accuracy": ACCURACY[name], "majority_accuracy": 0.684 if folder.name == "mrpc" else 0.509}
+        if folder.name in SMOKE:
+            metrics = {"accuracy": SMOKE[folder.name], "majority_accuracy": 0.684 if "mrpc" in folder.name else 0.509}
         workdirs.write_result(folder, {"step": 1, "metrics": metrics, "num_examples": {"train": 9, "dev": 408}})
         return True
 
-    runs = bert_table5.runs
-    monkeypatch.setattr(bert_table5, "runs", lambda *args: [run._replace(start=start) for run in runs(*args)])
-    monkeypatch.setattr(bert_table5, "check", lambda *args: None)
+    runs = tables.runs
+    monkeypatch.setattr(tables, "runs", lambda *args: (run._replace(start=start) for run in runs(*args)))
+    monkeypatch.setattr(tables, "check", lambda *args: None)
     return folders, stops
 
 
 @pytest.fixture
 def call(tmp_path, capsys):
     def call(*flags: str) -> tuple[int, list[list[str]]]:
-        """(exit code, cells of the table)."""
+        """(exit code, cells of the lines of all tables)."""
         code = experiments.main(["reproduce", "bert/table5", "--scale=smoke", f"--workdir={tmp_path}", *flags])
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
         return code, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -50,85 +63,182 @@ def call(tmp_path, capsys):
     return call
 
 
-def test_the_table_shows_ours_above_the_published_and_what_was_not_run(started, call, tmp_path):
+def test_the_table_shows_ours_above_the_published_and_what_each_cell_rests_on(started, call, tmp_path):
     code, table = call()
     assert code == EXIT_DONE
-    assert table[0] == ["", "", "mnli_m", "qnli", "mrpc_acc", "sst2", "squad1_f1"]
-    assert table[2:] == [
-        ["BERT-base", "ours", "not run", "not run", "70.1", "80.2", "not run"],
-        ["", "published", "84.4", "88.4", "86.7", "92.7", "88.5"],
-        ["No NSP", "ours", "not run", "not run", "69.3", "79.4", "not run"],
-        ["", "published", "83.9", "84.9", "86.5", "92.6", "87.9"],
-        ["always the commonest class", "ours", "not run", "not run", "68.4", "50.9", "not run"],
+    assert table[0] == ["", "", "mrpc_acc", "sst2"]
+    assert table[2:6] == [
+        ["BERT-base", "ours", "70.1 (1)", "80.2 (1)"],
+        ["", "published", "86.7", "92.7"],
+        ["No NSP", "ours", "69.3 (1)", "79.4 (1)"],
+        ["", "published", "86.5", "92.6"],
     ]
-    text = (tmp_path / "bert-table5-smoke" / "table.md").read_text()
-    assert "not comparable with the published ones" in text and "mrpc dev (408 examples)" in text
-    assert "masked-LM loss 6.25 (unigram baseline 6.50)" in text and "arXiv 1810.04805v2, table 5" in text
+    assert table[10] == ["always the commonest class", "ours", "68.4", "50.9"]
+    assert ["BERT-base less No NSP", "mrpc_acc", "+0.2", "+0.8", "underpowered"] in table  # one seed has no interval
+    link = "[bert-base-mrpc-s1](bert-base-mrpc-s1/result.json)", "[bert-base-s1](bert-base-s1/result.json)"
+    assert ["BERT-base", "mrpc_acc", "1", "mrpc", "70.10", *link] in table
+    folder = tmp_path / "bert-table5-smoke"
+    text = (folder / "table.md").read_text()
+    assert "not comparable with the published ones" in text and "mrpc: 408 examples" in text
+    assert "arXiv 1810.04805v2, table 5" in text
+    assert "BERT-base & ours & 70.1 (1) & 80.2 (1)" in (folder / "table.tex").read_text()
+    assert "BERT-base,sst2,1,80.2000\nBERT-base,sst2,,92.7\n" in (folder / "table.csv").read_text()
+    assert (folder / "table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_run_comes_after_what_it_begins_with_and_rows_may_share_an_encoder(started, call):
+    call()
+    folders, _ = started
+    assert sorted(folders) == sorted([*ENCODERS, *SMOKE])
+    assert folders.index("ltr-no-nsp-s1") < folders.index("ltr-no-nsp-bilstm-sst2-s1")
 
 
 def test_finished_runs_are_skipped_and_a_stopped_one_is_taken_up(started, call):
     folders, stops = started
-    stops.add("no-nsp/pretraining")
+    stops.add("no-nsp-s1")
     assert call() == (EXIT_RESTART, [])
-    assert folders == ["bert-base/pretraining", "bert-base/mrpc", "bert-base/sst2", "no-nsp/pretraining"]
+    assert folders == ["bert-base-s1", "bert-base-mrpc-s1", "bert-base-sst2-s1", "no-nsp-s1"]
     folders.clear()
-    assert call()[0] == EXIT_DONE
-    assert folders == ["no-nsp/pretraining", "no-nsp/mrpc", "no-nsp/sst2"]
+    assert call()[0] == EXIT_DONE and folders[0] == "no-nsp-s1" and len(folders) == 8
     folders.clear()
     assert call()[0] == EXIT_DONE and folders == []
 
 
 def test_deleting_a_run_turns_its_cells_into_not_run(started, call, tmp_path):
     full = call()[1]
-    shutil.rmtree(tmp_path / "bert-table5-smoke" / "bert-base" / "sst2")
+    shutil.rmtree(tmp_path / "bert-table5-smoke" / "bert-base-sst2-s1")
     table = call("--table")[1]
-    assert table[2][4:6] == ["70.1", "not run"] and table[4] == full[4]
-    shutil.rmtree(tmp_path / "bert-table5-smoke" / "no-nsp" / "pretraining")
-    assert call("--table")[1][4][4:6] == ["not run", "not run"]
-    assert len(started[0]) == 6  # --table ran nothing
+    assert table[2][2:] == ["70.1 (1)", "not run"] and table[4] == full[4]
+    shutil.rmtree(tmp_path / "bert-table5-smoke" / "no-nsp-s1")
+    assert call("--table")[1][4][2:] == ["not run", "not run"]
+    assert len(started[0]) == 11  # --table ran nothing
     assert call()[1] == full
+
+
+def test_a_pretraining_that_was_made_anew_turns_what_began_with_the_old_one_into_not_run(started, call, tmp_path):
+    call()
+    folder = tmp_path / "bert-table5-smoke" / "bert-base-s1"
+    seal = json.loads((folder / "seal.json").read_text())
+    (folder / "metrics.jsonl").write_text("another run\n")
+    run = tables.pretraining(TABLE, TABLE.scales["smoke"], folder.parent, "BERT-base", 1)
+    run.seal()
+    assert json.loads((folder / "seal.json").read_text()) != seal
+    assert call("--table")[1][2][2:] == ["not run", "not run"]
+
+
+@pytest.mark.parametrize("name", ["result.json", "metrics.jsonl", "config.json"])
+def test_an_edited_file_of_a_finished_run_is_noticed(started, call, tmp_path, capsys, name):
+    call()
+    path = tmp_path / "bert-table5-smoke" / "no-nsp-sst2-s1" / name
+    path.write_text(path.read_text().replace("1", "2", 1))
+    assert experiments.main(["reproduce", "bert/table5", "--table", f"--workdir={tmp_path}"]) == EXIT_USER_ERROR
+    assert f"was changed after its end\n  got:      {path}" in capsys.readouterr().err
 
 
 def test_a_run_of_another_config_is_no_cell_and_is_not_overwritten(started, call, tmp_path, monkeypatch, capsys):
     call()
-    scale = bert_table5.SCALES["smoke"]
+    scale = TABLE.scales["smoke"]
     longer = scale._replace(finetuning=scale.finetuning | {"optim.learning_rate": 2e-3})
-    monkeypatch.setitem(bert_table5.SCALES, "smoke", longer)
-    assert call("--table")[1][2][4:6] == ["not run", "not run"]
+    monkeypatch.setitem(TABLE.scales, "smoke", longer)
+    assert call("--table")[1][2][2:] == ["not run", "not run"]
     assert experiments.main(["reproduce", "bert/table5", f"--workdir={tmp_path}"]) == EXIT_USER_ERROR
     assert "optim.learning_rate: 0.001 -> 0.002" in capsys.readouterr().err
 
 
-def test_a_moved_workdir_keeps_its_cells(started, call, tmp_path):
-    full = call()[1]
-    (tmp_path / "elsewhere").mkdir()
-    shutil.move(tmp_path / "bert-table5-smoke", tmp_path / "elsewhere")
-    assert call("--table", f"--workdir={tmp_path / 'elsewhere'}")[1] == full
+def test_what_is_kept_gives_the_same_table_without_the_checkpoints(started, call, tmp_path):
+    full = call(f"--keep={tmp_path / 'kept'}")[1]
+    shutil.rmtree(tmp_path / "bert-table5-smoke")
+    assert call("--table", f"--workdir={tmp_path / 'kept'}")[1] == full
+    assert not list((tmp_path / "kept").rglob("checkpoints"))
 
 
-def test_the_rows_differ_in_the_objective_and_where_they_lie_alone(tmp_path):
-    scale = bert_table5.SCALES["smoke"]
-    first, second = (bert_table5.pretraining(scale, tmp_path, row).config.to_dict() for row in bert_table5.ROWS)
-    assert [config.pop("objective") for config in (first, second)] == [
-        {"name": "bert", "next_sentence": True},
-        {"name": "bert", "next_sentence": False},
-    ]
+def test_a_dry_run_says_what_is_missing(started, tmp_path, capsys):
+    assert experiments.main(["reproduce", "bert/table5", "--dry-run", f"--workdir={tmp_path}"]) == EXIT_DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11 and all(line.startswith("missing") for line in lines) and not started[0]
+
+
+@pytest.mark.parametrize(
+    ("differences", "published", "verdict"),
+    [
+        ([1.0, 1.2, 1.1], 0.5, "shown"),
+        ([1.0, 1.2, 1.1], -0.5, "opposite"),
+        ([-1.0, -1.2, -1.1], -0.5, "shown"),
+        ([-1.0, 1.2, 1.1], 0.5, "underpowered"),
+        ([1.0], 0.5, "underpowered"),
+        ([1.0, 1.2, 1.1], 0.0, "underpowered"),
+        ([], 0.5, "not run"),
+    ],
+)
+def test_a_verdict_goes_by_the_interval_and_the_published_side(differences, published, verdict):
+    assert cells.verdict(summarise(differences), published) == verdict
+
+
+def test_a_value_is_held_against_the_interval_at_paper_scale():
+    ours = summarise([84.0, 84.4, 84.2])
+    assert [cells.value_verdict(ours, value) for value in (84.3, 90.0, 80.0)] == ["within", "above", "below"]
+    assert cells.value_verdict(summarise([]), 84.3) == "not run"
+
+
+def test_a_cell_of_several_tasks_is_their_mean_for_the_seeds_that_have_all():
+    score = tables.Score("a:b")
+    parts = [cells.Part(None, seed, score, value, None) for seed, value in ((1, 60.0), (1, 70.0), (2, 80.0))]
+    assert cells._by_seed(parts, 2) == {1: 65.0}
+
+
+def test_effects_are_paired_by_seed(started):
+    found = {
+        (row, "sst2"): cells.Cell([], values) for row, values in (("A", {1: 80.0, 2: 90.0}), ("B", {2: 89.0, 1: 79.5, 3: 1.0}))
+    }
+    theirs = tables.Published("", "", ["sst2"], {"A": {"sst2": 92.0}, "B": {"sst2": 91.0}})
+    effect = cells._effect(Claim("A", "B"), "sst2", found, theirs)
+    assert effect.ours.n == 2 and effect.ours.mean == 0.75 and effect.published == 1.0
+
+
+@pytest.mark.parametrize("table", reproduce.TABLES.values(), ids=lambda table: table.name)
+def test_all_scales_load_their_columns_and_rows_are_published_and_seeds_are_three(table, tmp_path):
+    theirs = published(table.name)
+    assert set(table.rows) <= set(theirs.rows) and {row.encoder for row in table.rows.values()} == set(table.encoders)
+    assert all(claim.row in table.rows and claim.other in table.rows for claim in table.claims)
+    for name, scale in table.scales.items():
+        assert set(scale.columns) <= set(theirs.columns)
+        assert len(scale.seeds) >= 3 or name == "smoke"
+        runs = list(tables.runs(table, scale, tmp_path))
+        assert len({run.folder for run in runs}) == len(runs)
+        assert all(run.config.seed in scale.seeds for run in runs)
+
+
+@pytest.mark.parametrize("table", reproduce.TABLES.values(), ids=lambda table: table.name)
+def test_the_encoders_of_a_table_read_one_store(table, tmp_path):
+    """They share the folder of the vocabulary and of the store, which these keys shape."""
+    for scale in table.scales.values():
+        made = [tables.pretraining(table, scale, tmp_path, encoder, 1).config.to_dict() for encoder in table.encoders]
+        shapes = [(config["text"], config["data"]["held_out_fraction"], config["data"]["segmenter"]) for config in made]
+        assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_the_rows_differ_in_the_objective_alone(tmp_path):
+    scale = TABLE.scales["desk"]
+    first, second = (tables.pretraining(TABLE, scale, tmp_path, row, 1).config.to_dict() for row in ("BERT-base", "No NSP"))
+    assert [config.pop("objective")["next_sentence"] for config in (first, second)] == [True, False]
     assert first == second
 
 
 def test_published_numbers_by_hand():
-    table = published("bert", "table5")
+    table = published("bert/table5")
     assert table.rows["BERT-base"]["mnli_m"] == 84.4 and table.rows["No NSP"]["qnli"] == 84.9
     assert table.rows["LTR & No NSP + BiLSTM"]["squad1_f1"] == 84.9
-    assert all(set(row) == set(table.columns) for row in table.rows.values())
-    assert set(bert_table5.ROWS) <= set(table.rows) and set(bert_table5.TASKS) <= set(table.columns)
+    assert published("roberta/table1").rows["dynamic"] == {"squad2_f1": 78.7, "mnli_m": 84.0, "sst2": 92.9}
+    assert published("electra/efficiency").rows["All-Tokens MLM"] == {"glue": 84.3}
+    assert all(math.isfinite(value) for row in table.rows.values() for value in row.values())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["reproduce", "bert/table6"], "the table is unknown\n  got:      bert/table6\n  expected: bert/table5"),
-        (["reproduce", "bert/table5", "--scale=desk"], "the scale is unknown\n  got:      desk\n  expected: smoke"),
+        (["reproduce", "bert/table5", "--scale=dusk"], "the scale is unknown\n  got:      dusk\n  expected: smoke"),
+        (["reproduce", "bert/table5", "--scale=lab"], "scale lab needs a text to pretrain on"),
         (["replicate"], "unknown verb"),
         (["reproduce", "bert/table5"], "BERT_JAX_DATA"),
     ],
@@ -147,8 +257,3 @@ def test_absent_files_are_named_before_anything_is_run(tmp_path, monkeypatch, ca
     shown = capsys.readouterr().err
     assert "glue/MRPC/train.tsv" in shown and "BERT_JAX_DATA" in shown
     assert not (tmp_path / "W").exists()
-
-
-def test_every_table_has_the_functions_that_reproduce_calls():
-    for table in reproduce.TABLES.values():
-        assert table.SCALES and all(callable(getattr(table, name)) for name in ("check", "runs", "render"))

@@ -23,9 +23,9 @@ def cpu_flags() -> str:
     return Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 
 
-def lowered(model, batch=None, **options):
+def lowered(model, batch=None, mode="jit", seed=0, **options):
     optimizer = make_optimizer(lambda step: 0.01)
-    layout = make_layout("jit", model, optimizer, seed=0, batch_size=ROWS, devices=jax.devices()[:1], **options)
+    layout = make_layout(mode, model, optimizer, seed=seed, batch_size=ROWS, devices=jax.devices()[:1], **options)
     state = jax.eval_shape(lambda: init_state(model, optimizer, 0))
     return layout.train_step.lower(*layout.abstract(state, batch or uneven_batch(0)))
 
@@ -45,6 +45,12 @@ def with_logits_everywhere(model):
         return model.sums(params, full | {"masked_lm_weights": np.ones((ROWS, LENGTH), np.float32)}, context)
 
     return model._replace(sums=sums)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_runs_that_differ_in_the_seed_alone_share_one_program(mode):
+    first, other = (lowered(objective(hidden_size=16), mode=mode, seed=seed).as_text() for seed in (0, 7))
+    assert first == other
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2}])

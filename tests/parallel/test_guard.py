@@ -52,7 +52,7 @@ def slope(at: float, batch: dict, optimizer):
         terms={"loss": Term("tokens", 1.0)},
         predict=None,
     )
-    state = make_train_step(sqrt, optimizer, 0)(init_state(sqrt, optimizer, 0), batch)
+    state = make_train_step(sqrt, optimizer)(init_state(sqrt, optimizer, 0), batch, None, np.uint32(0))
     return state, window_means(sqrt, state.window)
 
 

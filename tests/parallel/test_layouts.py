@@ -132,14 +132,14 @@ def test_a_mean_of_device_means_would_be_caught(one_device, monkeypatch):
 
     make_train_step = layouts.make_train_step
 
-    def step_of_means(objective, optimizer, seed, reduce, *others):
+    def step_of_means(objective, optimizer, reduce, *others):
         counted = []  # the first thing reduced is the counts: left as they are on each device
 
         def reduce_wrongly(tree):
             counted.append(tree)
             return tree if len(counted) == 1 else jax.lax.pmean(tree, "data")
 
-        return make_train_step(objective, optimizer, seed, reduce_wrongly, *others)
+        return make_train_step(objective, optimizer, reduce_wrongly, *others)
 
     monkeypatch.setattr(layouts, "make_train_step", step_of_means)
     metrics, params = three_sgd_steps("pmap", 8)
