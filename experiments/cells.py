@@ -109,9 +109,9 @@ def verdict(differences: Summary, published: float) -> str:
 
 
 def value_verdict(ours: Summary, published: float) -> str:
-    """At the scale of the paper: whether the published number lies within the 95% interval of ours."""
+    """Where the published number lies: within the 95% interval of ours, above or below it."""
     if not ours.n:
         return NOT_RUN
     if math.isnan(ours.low):
         return UNDERPOWERED
-    return "within" if ours.low <= published <= ours.high else "above" if ours.low > published else "below"
+    return "within" if ours.low <= published <= ours.high else "above" if published > ours.high else "below"

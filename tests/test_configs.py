@@ -38,7 +38,8 @@ ROWS = (
 PRETRAINING = ["quickstart.py", "sweep_quickstart.py", *(f"bert.py:{row}" for row in ROWS)]
 PRETRAINING += [f"roberta.py:{row}" for row in ("tiny", "base", "large")]
 PRETRAINING += [
-    f"electra.py:{row}" for row in ("tiny", "small", "base", "large", "base-replaced_at_masks", "base-all_tokens_mlm")
+    f"electra.py:{row}"
+    for row in ("tiny", "small", "base", "large", "base-replaced_at_masks", "base-all_tokens_mlm", "tiny-bert")
 ]
 PRETRAINING += [f"spanbert.py:{row}" for row in ("tiny", "base", "large")]
 PRETRAINING += [f"bert4rec.py:{row}" for row in ("tiny", "ml-1m", "ml-20m", "beauty", "steam")]

@@ -1,0 +1,43 @@
+"""A slice of a table at desk scale, trained for real: two rows that share an encoder, one column, one seed, few steps."""
+
+from experiments import __main__ as experiments
+from experiments import reproduce
+from tests import tiny
+from tests.paths import DATA, needs_data
+
+SMALL = {
+    "text.vocab_size": 200,
+    "data.num_eval_rows": 32,
+    "model.hidden_size": 16,
+    "model.intermediate_size": 32,
+    "train.num_train_steps": 4,
+}
+
+
+@needs_data
+def test_from_text_to_the_table_and_again_without_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BERT_JAX_DATA", str(DATA))
+    whole = reproduce.TABLES["bert/table5"]
+    scale = whole.scales["desk"]
+    scale = scale._replace(
+        pretraining=scale.pretraining | SMALL,
+        finetuning=scale.finetuning | {"data.max_train_examples": 64, "train.num_train_epochs": 1.0},
+        columns={"mnli_m": scale.columns["mnli_m"]},
+        seeds=(1,),
+    )
+    rows = {name: row for name, row in whole.rows.items() if row.encoder == "LTR & No NSP"}
+    table = whole._replace(
+        rows=rows, encoders={"LTR & No NSP": whole.encoders["LTR & No NSP"]}, claims=whole.claims[2:], scales={"desk": scale}
+    )
+    monkeypatch.setitem(reproduce.TABLES, table.name, table)
+    text = tiny.write_corpus(tmp_path / "text.txt")
+    command = ["reproduce", table.name, "--scale=desk", f"--workdir={tmp_path / 'W'}", f"--text={text}"]
+    assert experiments.main(command) == 0
+    first = capsys.readouterr().out
+    for name in rows:
+        (line,) = [line for line in first.splitlines() if line.startswith(f"| {name} ") and "| ours " in line]
+        assert "(1)" in line and "not run" not in line
+    assert "mnli_m (SICK)" in first and "sick: 4,927 examples" in first and "56.7" in first  # 2,793 of them neutral
+    assert experiments.main(command) == 0
+    again = capsys.readouterr().out
+    assert again.count("finished before") == 3 and again[again.index("# bert") :] == first[first.index("# bert") :]
