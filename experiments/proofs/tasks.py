@@ -14,7 +14,7 @@ from experiments.proofs.finetuning import brought_in
 FAST = {"model.matmul_dtype": "bfloat16"}
 SST2 = FAST | {"data.max_train_examples": 20000}
 SST2_LEAST, CONLL_LEAST = 0.89, 0.88
-RATES = (5e-5, 4e-5, 3e-5, 2e-5)  # BERT paper, appendix A.3; the best on the dev set is taken, as there
+RATES = (2e-5, 3e-5, 4e-5, 5e-5)  # BERT paper, appendix A.3, where the best on the dev set is taken
 SQUAD_SHORT = FAST | {"train.num_train_epochs": 2.0, "train.train_batch_size": 16, "data.max_seq_length": 256}
 SEEDS = (0, 1, 2)
 CHINESE_STEPS = 6000
@@ -50,25 +50,33 @@ CHINESE_TASKS = {  # task -> (config, metric, settings)
 
 
 def sst2_and_conll(scratch: Path) -> dict:
-    """SST-2 from 20,000 training examples, CoNLL-2003 from all of them, by the paper's protocol, this at one rate."""
+    """SST-2 from 20,000 training examples, CoNLL-2003 from all of them at one rate, else by the paper's protocol."""
     start = brought_in(scratch)
-    return {"sst2": sst2(scratch, start), "conll2003": conll(scratch, start)}
+    return {"conll2003": conll(scratch, start), "sst2": sst2(scratch, start)}
 
 
 def sst2(scratch: Path, start: Path) -> dict:
-    found = {}
+    """At one rate after the other until one does; at the best one again in float32."""
+    found: dict[float, dict] = {}
     for rate in RATES:
         found[rate] = _tuned(scratch / f"sst2-{rate}", "finetune_glue.py:sst2", start, SST2 | {"optim.learning_rate": rate})
         print(f"sst2 at {rate}: {found[rate]}", flush=True)
-    best = max(RATES, key=lambda rate: found[rate]["metrics"]["accuracy"])
+        if found[rate]["metrics"]["accuracy"] >= SST2_LEAST:
+            break
+    best = max(found, key=lambda rate: found[rate]["metrics"]["accuracy"])
     exact = SST2 | {"optim.learning_rate": best, "model.matmul_dtype": "float32"}
-    unrounded = _tuned(scratch / "sst2-float32", "finetune_glue.py:sst2", start, exact)
-    reached = found[best]["metrics"]["accuracy"] >= SST2_LEAST
-    return {"by_rate": found, "best_rate": best, "same_in_float32": unrounded, "least": SST2_LEAST, "reached": reached}
+    return {
+        "by_rate": found,
+        "best_rate": best,
+        "same_in_float32": _tuned(scratch / "sst2-float32", "finetune_glue.py:sst2", start, exact),
+        "least": SST2_LEAST,
+        "reached": found[best]["metrics"]["accuracy"] >= SST2_LEAST,
+    }
 
 
 def conll(scratch: Path, start: Path) -> dict:
     found = _tuned(scratch / "conll2003", "finetune_ner.py:conll2003", start, FAST)
+    print(f"conll2003: {found}", flush=True)
     return found | {"least": CONLL_LEAST, "reached": found["metrics"]["f1"] >= CONLL_LEAST}
 
 
