@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from bert_jax.parallel import hosts
 from bert_jax.parallel.step import State, empty_window, init_state, window_means
 from bert_jax.train.clock import Clock
 from bert_jax.train.evaluate import evaluate
+from bert_jax.train.track import Verdict
 from bert_jax.train.watch import Watch, read_metrics
 
 STEPS_TO_AGREE = 10  # so many steps apart, several processes ask each other whether one was told to stop
@@ -84,6 +85,7 @@ def fit(
     pretrained: dict | None = None,
     frozen=None,
     judge: Judge | None = None,
+    on_track: Callable[[Sequence[dict]], Verdict] | None = None,
     quiet: bool = False,
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
@@ -99,6 +101,8 @@ def fit(
         name_batch: number of a step, from 0 -> what its batch was made of, for the message when training has to end.
         frozen: parameters that the objective uses and does not train, those of a teacher.
         judge: what is measured at each evaluation beside the losses.
+        on_track: records so far, the newest last -> whether the run is on track; asked by the first process alone, and told at
+            each evaluation and whenever something else is found. It stops nothing.
         pretrained: parameters to start from when there is no checkpoint, a part of the tree; the others are drawn from the seed.
 
     Raises:
@@ -130,6 +134,7 @@ def fit(
                 name_batch,
                 layout.place_state(frozen),
                 judge,
+                on_track,
                 Path(workdir),
             )
             state = layout.place_state(state)  # under this name, or the one on a single device would live as long as training
@@ -176,6 +181,7 @@ class _Loop:
     name_batch: Callable[[int], str]
     frozen: object  # placed
     judge: Judge | None
+    on_track: Callable[[Sequence[dict]], Verdict] | None
     workdir: Path
 
     def run(self, state: State, start: int, batches: Iterator[dict], stop: "_StopSignal") -> Finished:
@@ -198,7 +204,7 @@ class _Loop:
             logs = step % cfg.log_every_steps == 0 or last
             if logs:
                 pending = (step, state.window, jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped)))
-                state = state._replace(window=self.layout.place_state(empty_window(self.objective)))
+                state = state._replace(window=self.layout.place_state(empty_window(self.objective, state.params)))
             agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
             stops = hosts.any_process(stop.asked) if agrees else False
             evaluates = step % cfg.eval_every_steps == 0 or last
@@ -229,6 +235,7 @@ class _Loop:
             metrics |= self.judge.score(self.layout.single(params))
         if self.watch:
             self.watch.write("held_out", step, metrics)
+            self._tell(step, evaluated=True)
         if not self._keeps_best:
             return metrics["loss"]
         if self.judge.best_by not in metrics:
@@ -254,6 +261,14 @@ class _Loop:
         if self.watch:
             left = clock.seconds_left(self.config.num_train_steps - step)
             self.watch.write("train", step, metrics, seconds_left=left)
+            self._tell(step, evaluated=False)
+
+    def _tell(self, step: int, *, evaluated: bool) -> None:
+        if not self.on_track:
+            return
+        verdict = self.on_track(self.watch.records)
+        if evaluated or self.watch.found() != {finding.what for finding in verdict.findings}:
+            self.watch.judge(step, verdict)
 
     def _give_up(self, step: int, in_a_row: int) -> None:
         first = step - in_a_row + 1
