@@ -207,7 +207,7 @@ class _Loop:
                 state = state._replace(window=self.layout.place_state(empty_window(self.objective, state.params)))
             agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
             stops = hosts.any_process(stop.asked) if agrees else False
-            evaluates = step % cfg.eval_every_steps == 0 or last
+            evaluates = self._evaluates(step)
             saves = step % cfg.save_every_steps == 0 or last or stops or (evaluates and self._keeps_best)
             if pending and (evaluates or saves):
                 self._log(*pending, clock)
@@ -224,6 +224,9 @@ class _Loop:
             self.checkpoints.wait()
         return Finished(step, self.layout.single(state.params), complete=ran_out or step == cfg.num_train_steps)
 
+    def _evaluates(self, step: int) -> bool:
+        return step % self.config.eval_every_steps == 0 or step == self.config.num_train_steps
+
     @property
     def _keeps_best(self) -> bool:
         return bool(self.judge and self.judge.best_by)
@@ -235,7 +238,7 @@ class _Loop:
             metrics |= self.judge.score(self.layout.single(params))
         if self.watch:
             self.watch.write("held_out", step, metrics)
-            self._tell(step, evaluated=True)
+            self._tell(step)
         if not self._keeps_best:
             return metrics["loss"]
         if self.judge.best_by not in metrics:
@@ -261,13 +264,15 @@ class _Loop:
         if self.watch:
             left = clock.seconds_left(self.config.num_train_steps - step)
             self.watch.write("train", step, metrics, seconds_left=left)
-            self._tell(step, evaluated=False)
+            if not self._evaluates(step):  # else it follows
+                self._tell(step)
 
-    def _tell(self, step: int, *, evaluated: bool) -> None:
+    def _tell(self, step: int) -> None:
+        """Whether the run is on track: after an evaluation, or where something else is found than before."""
         if not self.on_track:
             return
         verdict = self.on_track(self.watch.records)
-        if evaluated or self.watch.found() != {finding.what for finding in verdict.findings}:
+        if self._evaluates(step) or self.watch.found() != {finding.what for finding in verdict.findings}:
             self.watch.judge(step, verdict)
 
     def _give_up(self, step: int, in_a_row: int) -> None:

@@ -11,7 +11,7 @@ FASTEST = 0.05  # update ratio: the weights are made anew within twenty steps
 NEAR = 0.1  # nats below the plateau that still count as on it
 LEAST_STEPS = 1000  # after warm-up, before a loss on the plateau is called stuck
 RISES = {"held_out": 0.3, "train": 1.0}  # nats above the lowest so far; a line of training is a sample, held-out rows are not
-FEWEST_STEPS = 100  # before the loss is compared with that of guessing evenly, at which it begins
+FEWEST_STEPS = 100  # of an untrained model: its loss begins at that of guessing evenly, BERT's Adam with updates too large
 DEVIATIONS = 6  # of so many tosses of a fair coin: one chance in a billion
 
 
@@ -111,7 +111,7 @@ def moves_too_fast(records, expected: Expected) -> Iterator[Finding]:
     for record in _of("train", records)[-1:]:
         ratios = {value: name.removeprefix(RATIO) for name, value in record.items() if name.startswith(RATIO)}
         fastest = max(ratios, default=0.0)
-        if record["step"] > expected.num_warmup_steps and fastest > FASTEST:
+        if record["step"] > max(expected.num_warmup_steps, FEWEST_STEPS) and fastest > FASTEST:
             yield Finding(
                 "the learning rate is too high",
                 f"{ratios[fastest]} moves by {fastest:.1%} of its length at each step, around step {record['step']:,}",
