@@ -91,7 +91,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     )
     place, audit = {"process_index": jax.process_index(), "process_count": jax.process_count()}, Audit(batches)
     guessing = cache(lambda: baselines(objective, text, rows, eval_batches))
-    expected = cache(lambda: expectations(config, objective, tokenizer.size, guessing(), eval_batches))
+    expected = cache(lambda: expectations(config, objective, tokenizer.size, guessing()))
     ended = fit(
         objective,
         optimizer,
@@ -146,14 +146,11 @@ def baselines(
     return found
 
 
-def expectations(
-    config, objective, vocab_size: int, guessing: dict[str, float], eval_batches: Callable[[], Iterator[dict]]
-) -> track.Expected:
+def expectations(config, objective, vocab_size: int, guessing: dict[str, float]) -> track.Expected:
     """
     Args:
         guessing: what `baselines` gives.
     """
-    learns_pairs = "next_sentence_loss" in objective.terms
     return track.Expected(
         loss=next((name for name in LOSSES_OF_PIECES if name in objective.terms), ""),
         unigram_loss=guessing.get("unigram_loss", math.inf),
@@ -161,8 +158,7 @@ def expectations(
         num_warmup_steps=config.optim.num_warmup_steps,
         num_train_steps=config.train.num_train_steps,
         weight_decay=dict(config.optim).get("weight_decay", signature(make_optimizer).parameters["weight_decay"].default),
-        num_pairs=int(sum(batch["next_sentence_weights"].sum() for batch in eval_batches())) if learns_pairs else 0,
-        untrained=frozenset() if learns_pairs else frozenset({"encoder/pooler"}),
+        untrained=frozenset() if "next_sentence_loss" in objective.terms else frozenset({"encoder/pooler"}),
         band=bands.BANDS.get(bands.key_of(config.to_dict()), {}),
     )
 

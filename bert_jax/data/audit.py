@@ -23,7 +23,7 @@ from bert_jax.text.tokenizer import Tokenizer
 CHANCE = 1e-9
 AT_START, EVERY = 50, 50  # batches looked at: so many after a start, then one in so many
 RUN, MOST_RUNS, FEWEST_RUNS = 8, 2**14, 256  # pieces in a row, to be compared with each other
-MIN_DISTINCT = 0.1  # of the runs; 0.95 and more in prose, see experiments/benchmarks/results/on_track.json
+MIN_DISTINCT = 0.1  # of the runs
 MAX_ALIKE = 0.9  # of the labels of pairs
 
 
