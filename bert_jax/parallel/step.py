@@ -11,8 +11,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from bert_jax.batch import Context
 
 FOR_ROWS = 2**32 - 1  # a number that neither a device nor a micro-batch has
-MATRICES = ("embedding", "kernel", "recurrent_kernel")  # drawn at random; biases begin at 0, where no update is small
-STACKS = ("layers", "first_layer")  # one group each, whatever is in them
 
 
 class State(NamedTuple):
@@ -23,8 +21,7 @@ class State(NamedTuple):
         updates: int32, updates made: the schedule of the learning rate stands there.
         skipped: int32, how many of the last steps in a row were skipped because loss or gradient was not finite.
         window: sums since the last log line, so that a resume at any step logs the same. Of its "step" sums, "steps" counts
-            the updates made and "skipped" those that were not; a skipped step enters no other sum or count. "update_ratio" adds
-            up, for each group of matrices, the norm of the update over that of the weights.
+            the updates made and "skipped" those that were not; a skipped step enters no other sum or count.
     """
 
     step: jax.Array
@@ -40,56 +37,23 @@ def init_state(objective, optimizer, seed: int, pretrained: dict | None = None) 
     params = jax.jit(objective.init)(jax.random.key(seed))
     params = unflatten_dict(flatten_dict(params) | flatten_dict(pretrained or {}))
     step, updates, skipped = (jnp.zeros((), jnp.int32) for _ in range(3))  # a buffer each: train_step uses them all up
-    return State(step, updates, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective, params))
+    return State(step, updates, skipped, params, jax.jit(optimizer.init)(params), empty_window(objective))
 
 
-def empty_window(objective, params) -> dict:
+def empty_window(objective) -> dict:
     zeros = lambda names: {name: jnp.zeros((), jnp.float32) for name in names}  # noqa: E731
     count_names = {term.count for term in objective.terms.values()} | {"tokens"}
     step_names = ("grad_norm", "skipped", "steps")
-    return {
-        "sums": zeros(sorted(objective.terms)),
-        "counts": zeros(sorted(count_names)),
-        "step": zeros(step_names),
-        "update_ratio": zeros(sorted(_groups(flatten_dict(params)))),
-    }
-
-
-def _groups(leaves) -> dict[str, list[tuple[str, ...]]]:
-    """Name of each group of matrices -> their paths: all layers together, each other module by itself.
-
-    Args:
-        leaves: flattened params.
-    """
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    for path in leaves:
-        if path[-1] in MATRICES:
-            end = next((place + 1 for place, name in enumerate(path) if name in STACKS), len(path) - 1)
-            groups.setdefault("/".join(path[:end]), []).append(path)
-    return groups
-
-
-def _update_ratios(updates, params) -> dict[str, jax.Array]:
-    """The norm of the update of each group over that of its weights."""
-    updates, params = flatten_dict(updates), flatten_dict(params)
-
-    def ratio(paths):
-        update, weights = (optax.tree.norm([leaves[path] for path in paths]) for leaves in (updates, params))
-        return update / jnp.where(weights > 0, weights, 1.0)
-
-    return {name: ratio(paths) for name, paths in _groups(params).items()}
+    return {"sums": zeros(sorted(objective.terms)), "counts": zeros(sorted(count_names)), "step": zeros(step_names)}
 
 
 def window_means(objective, window: dict) -> dict[str, float]:
     """The metrics of a log line, from the window fetched to the host; NaN where no step of the window made an update."""
     means = objective.means(window["sums"], window["counts"])
     steps = float(window["step"]["steps"])
-    each_step = {"grad_norm": window["step"]["grad_norm"]}
-    each_step |= {f"update_ratio/{name}": total for name, total in window["update_ratio"].items()}
     if not steps:
-        return dict.fromkeys([*means, *each_step], float("nan"))
-    means |= {name: total / steps for name, total in each_step.items()}
-    return {name: float(value) for name, value in means.items()}
+        return dict.fromkeys([*means, "grad_norm"], float("nan"))
+    return {name: float(value) for name, value in {**means, "grad_norm": window["step"]["grad_norm"] / steps}.items()}
 
 
 def make_train_step(
@@ -158,16 +122,12 @@ def _update(objective, optimizer, state: State, gradients, sums, counts) -> Stat
 
     def updated(params, opt_state):
         updates, opt_state = optimizer.update(gradients, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, _update_ratios(updates, params)
-
-    def same(params, opt_state):
-        return params, opt_state, jax.tree.map(jnp.zeros_like, state.window["update_ratio"])
+        return optax.apply_updates(params, updates), opt_state
 
     # A branch, not a choice between arrays: for that XLA would copy the moments first, to have old and new at once.
-    params, opt_state, ratios = jax.lax.cond(finite, updated, same, state.params, state.opt_state)
+    params, opt_state = jax.lax.cond(finite, updated, lambda *same: same, state.params, state.opt_state)
     one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.float32)
-    step = {"grad_norm": grad_norm, "skipped": zero, "steps": one}
-    now = {"sums": sums, "counts": counts, "step": step, "update_ratio": ratios}
+    now = {"sums": sums, "counts": counts, "step": {"grad_norm": grad_norm, "skipped": zero, "steps": one}}
     nothing = jax.tree.map(jnp.zeros_like, now)
     nothing["step"]["skipped"] = one
     counted = jax.tree.map(lambda yes, no: jnp.where(finite, yes, no), now, nothing)

@@ -14,9 +14,9 @@ from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import Diverged, UserError
 from bert_jax.parallel import hosts
 from bert_jax.parallel.step import State, empty_window, init_state, window_means
+from bert_jax.train import motion, track
 from bert_jax.train.clock import Clock
 from bert_jax.train.evaluate import evaluate
-from bert_jax.train.track import Verdict
 from bert_jax.train.watch import Watch, read_metrics
 
 STEPS_TO_AGREE = 10  # so many steps apart, several processes ask each other whether one was told to stop
@@ -85,7 +85,7 @@ def fit(
     pretrained: dict | None = None,
     frozen=None,
     judge: Judge | None = None,
-    on_track: Callable[[Sequence[dict]], Verdict] | None = None,
+    on_track: Callable[[Sequence[dict]], track.Verdict] | None = None,
     quiet: bool = False,
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
@@ -181,7 +181,7 @@ class _Loop:
     name_batch: Callable[[int], str]
     frozen: object  # placed
     judge: Judge | None
-    on_track: Callable[[Sequence[dict]], Verdict] | None
+    on_track: Callable[[Sequence[dict]], track.Verdict] | None
     workdir: Path
 
     def run(self, state: State, start: int, batches: Iterator[dict], stop: "_StopSignal") -> Finished:
@@ -190,6 +190,9 @@ class _Loop:
         for step in range(start + 1, cfg.num_train_steps + 1):
             with clock.waiting_for_data():
                 batch = self.layout.place_batch(next(batches))
+            last = step == cfg.num_train_steps
+            logs = step % cfg.log_every_steps == 0 or last
+            before = motion.sample(state.params) if logs else None
             state = self.layout.train_step(state, batch, self.frozen)
             clock.step()
             if step == start + 1:  # the first step also compiled: it is not timed
@@ -200,11 +203,10 @@ class _Loop:
             if pending:  # fetched one step late, so that the device does not wait for the host
                 self._log(*pending, clock)
                 pending = None
-            last = step == cfg.num_train_steps
-            logs = step % cfg.log_every_steps == 0 or last
             if logs:
-                pending = (step, state.window, jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped)))
-                state = state._replace(window=self.layout.place_state(empty_window(self.objective, state.params)))
+                done = jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped))
+                pending = (step, state.window, done, motion.update_ratios(before, state.params))
+                state = state._replace(window=self.layout.place_state(empty_window(self.objective)))
             agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
             stops = hosts.any_process(stop.asked) if agrees else False
             evaluates = self._evaluates(step)
@@ -251,13 +253,14 @@ class _Loop:
             self.watch.flush()
             self.checkpoints.save(step, state, self.facts(step), cost=cost)
 
-    def _log(self, step: int, window: dict, done: tuple, clock: Clock) -> None:
+    def _log(self, step: int, window: dict, done: tuple, ratios: dict, clock: Clock) -> None:
         window, done = self.layout.single((window, done))
         window, (updates, in_a_row) = jax.tree.map(float, window), map(int, done)
         if in_a_row >= self.config.max_skipped_steps:
             self._give_up(step, in_a_row)
         metrics = {name: value for name, value in window_means(self.objective, window).items() if math.isfinite(value)}
         metrics["learning_rate"] = float(self.schedule(max(updates - 1, 0)))
+        metrics |= {f"{track.RATIO}{name}": float(ratio) for name, ratio in ratios.items()}
         if window["step"]["skipped"]:
             metrics["skipped_steps"] = window["step"]["skipped"]
         metrics |= clock.lap(window["counts"]["tokens"], max(window["step"]["steps"], 1.0))

@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from bert_jax.finding import Finding
 
-RATIO = "update_ratio/"  # of the metrics of a log line: the norm of an update over that of the weights
+RATIO = "update_ratio/"  # of the metrics of a log line: the norm of its last update over that of the weights
 LEARNS = 10  # times what weight decay does
 FASTEST = 0.05  # update ratio: weights are made anew within twenty steps
 NEAR = 0.1  # nats below the plateau that still count as on it
 LEAST_STEPS = 1000  # after warm-up, before a loss on the plateau is called stuck
 RISES = {"held_out": 0.3, "train": 1.0}  # nats above the lowest so far; a line of training is a sample, held-out rows are not
 FEWEST_STEPS = 100  # before the loss is compared with that of guessing evenly, where it begins
+LEAST_RATE = 0.01  # of the highest learning rate so far, below which no update is looked at
+TOO_HIGH, NOT_TRAINED = "the learning rate is too high", "a part of the model is not trained"
 SLOWER = "lower optim.learning_rate or raise optim.num_warmup_steps, in a new workdir"
 
 
@@ -96,45 +98,53 @@ def _ratios(record: Mapping) -> dict[str, float]:
     return {name.removeprefix(RATIO): value for name, value in record.items() if name.startswith(RATIO)}
 
 
+def _lines(records) -> list[Mapping]:
+    """The lines of training but for those whose rate is so small that an update gets lost in rounding."""
+    lines = _of("train", records)
+    highest = max((line["learning_rate"] for line in lines), default=0.0)
+    return [line for line in lines if line["learning_rate"] >= LEAST_RATE * highest]
+
+
+def moves_too_fast(records, expected: Expected) -> Iterator[Finding]:
+    """Large updates, at any time, after which the model is not better than guessing by frequency."""
+    lines = [line for line in _lines(records) if _ratios(line)]
+    fastest, step = max(((median(_ratios(line).values()), line["step"]) for line in lines), default=(0.0, 0))
+    loss = _of("train", records)[-1].get(expected.loss, math.inf) if lines else 0.0
+    if fastest > FASTEST and loss > expected.unigram_loss - NEAR:
+        yield Finding(
+            TOO_HIGH,
+            f"an update of {fastest:.1%} of the length of the weights, the median of all parts, in step {step:,}",
+            f"at most {FASTEST:.0%}, as a rule 0.1% to 1%, where the loss is still {loss:.2f}",
+            SLOWER,
+        )
+
+
 def _still(lines: Sequence[Mapping], weight_decay: float) -> Iterator[set[str]]:
-    """For each line of training, the groups that no more than weight decay moves (rate x decay x length) while others learn."""
-    for before, line in zip([*lines[:1], *lines], lines):
-        decay = weight_decay * max(before["learning_rate"], line["learning_rate"])  # a line knows the rate of its last step
-        ratios = _ratios(line)
+    """For each line, the groups that no more than weight decay moves (rate x decay x length) while others learn."""
+    for line in lines:
+        decay, ratios = weight_decay * line["learning_rate"], _ratios(line)
         others_learn = max(ratios.values(), default=0.0) > LEARNS * decay
         yield {name for name, ratio in ratios.items() if others_learn and ratio <= 2 * decay}
 
 
 def stands_still(records, expected: Expected) -> Iterator[Finding]:
-    lines = _of("train", records)
+    """Updates too large leave a part without a gradient; what never learned is left out on purpose or by mistake."""
+    lines = _lines(records)
     still = [*_still(lines, expected.weight_decay)]
     now, always = (still[-1] - expected.untrained, set.intersection(*still)) if still else (set(), set())
-    for names, what, do in (
-        (now & always, "parts of the model are not trained", "look for a stopped gradient, a mask, or a loss weight of 0"),
-        (now - always, "parts of the model learn no more", SLOWER),
+    for names, what, told, do in (
+        (now & always, NOT_TRAINED, "is not trained", "look for a stopped gradient, a mask, or a loss weight of 0"),
+        (now - always, TOO_HIGH, "learns no more", SLOWER),
     ):
         if names:
             ratios = _ratios(lines[-1])
             yield Finding(
                 what,
-                f"an update of {max(ratios[name] for name in names):.1e} of the length of {', '.join(sorted(names))}, "
-                f"no more than weight decay makes, around step {lines[-1]['step']:,}",
+                f"{', '.join(sorted(names))} {told}: an update of {max(ratios[name] for name in names):.1e} of its length in "
+                f"step {lines[-1]['step']:,}, no more than weight decay makes",
                 f"something like the {max(ratios.values()):.1e} of {max(ratios, key=ratios.get)}",
                 do,
             )
-
-
-def moves_too_fast(records, expected: Expected) -> Iterator[Finding]:
-    """Large updates, at any time, after which the model is not better than guessing by frequency."""
-    lines = _of("train", records)
-    fastest = max(((median(_ratios(line).values()), line["step"]) for line in lines if _ratios(line)), default=(0.0, 0))
-    if fastest[0] > FASTEST and lines[-1].get(expected.loss, math.inf) > expected.unigram_loss - NEAR:
-        yield Finding(
-            "the learning rate is too high",
-            f"updates of {fastest[0]:.1%} of the length of the weights, the median of all parts, around step {fastest[1]:,}",
-            f"at most {FASTEST:.0%}, as a rule 0.1% to 1%, in a run whose loss is still {lines[-1].get(expected.loss, 0):.2f}",
-            SLOWER,
-        )
 
 
 def worse_than_guessing(records, expected: Expected) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from bert_jax import config as configs
 from bert_jax import inputs, run
 from bert_jax.data import loader
 from bert_jax.optim.optimizers import scale_by
+from bert_jax.train import track
 from bert_jax.train.watch import read_metrics
 from experiments.proofs.commands import ROOT
 
@@ -106,13 +107,13 @@ def frozen_embedding(settings: dict, scratch: Path) -> Iterator[None]:
 
 # name -> (what plants it, what the finding is called, a word that has to stand in it)
 FAULTS = {
-    "learning rate x30": (rate, "the learning rate is too high", ""),
+    "learning rate x30": (rate, track.TOO_HIGH, ""),
     "unshuffled rows": (unshuffled, "rows are not shuffled", ""),
     "one line again and again": (one_line, "the text repeats itself", ""),
     "wrong pad id": (wrong_pad, "padding and input_mask disagree", ""),
     "inverted next-sentence label": (inverted_labels, "labels of pairs are inverted", ""),
     "masks on special pieces": (masked_specials, "special pieces are masked", ""),
-    "frozen embedding": (frozen_embedding, "parts of the model are not trained", "encoder/embeddings/word"),
+    "frozen embedding": (frozen_embedding, track.NOT_TRAINED, "encoder/embeddings/word"),
 }
 
 

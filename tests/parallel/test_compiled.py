@@ -161,7 +161,7 @@ def test_a_step_is_compiled_once_also_after_a_log_line_has_emptied_the_window(mo
         for step in range(4):
             state = layout.train_step(state, layout.place_batch(uneven_batch(step)))
             if step == 1:
-                state = state._replace(window=layout.place_state(empty_window(model, state.params)))
+                state = state._replace(window=layout.place_state(empty_window(model)))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert len(lowerings) == 1, lowerings
