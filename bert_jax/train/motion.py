@@ -27,7 +27,6 @@ def sample(params) -> dict[str, list[jax.Array]]:
 @jax.jit
 def update_ratios(before: dict[str, list[jax.Array]], params) -> dict[str, jax.Array]:
     """Name of each group -> norm of what changed in it over the norm that it had; 0 where that was 0."""
-
     after = sample(params)
 
     def ratio(name: str):

@@ -13,7 +13,7 @@ FASTEST = 0.05  # update ratio: weights are made anew within twenty steps
 NEAR = 0.1  # nats below the plateau that still count as on it
 LEAST_STEPS = 1000  # after warm-up, before a loss on the plateau is called stuck
 RISES = {"held_out": 0.3, "train": 1.0}  # nats above the lowest so far; a line of training is a sample, held-out rows are not
-FEWEST_STEPS = 100  # before the loss is compared with that of guessing evenly, where it begins
+FEWEST_STEPS = 100  # of an untrained model: its loss begins at that of guessing evenly, BERT's Adam with large updates
 LEAST_RATE = 0.01  # of the highest learning rate so far, below which no update is looked at
 TOO_HIGH, NOT_TRAINED = "the learning rate is too high", "a part of the model is not trained"
 SLOWER = "lower optim.learning_rate or raise optim.num_warmup_steps, in a new workdir"
@@ -106,8 +106,8 @@ def _lines(records) -> list[Mapping]:
 
 
 def moves_too_fast(records, expected: Expected) -> Iterator[Finding]:
-    """Large updates, at any time, after which the model is not better than guessing by frequency."""
-    lines = [line for line in _lines(records) if _ratios(line)]
+    """Large updates, of any time but the first, after which the model is not better than guessing by frequency."""
+    lines = [line for line in _lines(records) if _ratios(line) and line["step"] > FEWEST_STEPS]
     fastest, step = max(((median(_ratios(line).values()), line["step"]) for line in lines), default=(0.0, 0))
     loss = _of("train", records)[-1].get(expected.loss, math.inf) if lines else 0.0
     if fastest > FASTEST and loss > expected.unigram_loss - NEAR:
