@@ -24,6 +24,7 @@ PROOFS = {
     "beside_torch": learning.beside_torch,
     "family": family.family,
     "on_track": on_track.on_track,
+    "reference_runs": on_track.reference_runs,
     "next_items": next_items.next_items,
     "simcse": students.simcse,
     "distilled_student": students.distilled_student,

@@ -1,7 +1,9 @@
 """Seven faults planted in a tiny run, each to be named; healthy seeds, none of which may be called faulty."""
 
 import contextlib
+import math
 import random
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +15,14 @@ import numpy as np
 from bert_jax import config as configs
 from bert_jax import inputs, run
 from bert_jax.data import loader
+from bert_jax.metrics.student import quantile
 from bert_jax.optim.optimizers import scale_by
-from bert_jax.train import track
+from bert_jax.train import bands, track
 from bert_jax.train.watch import read_metrics
-from experiments.proofs.commands import ROOT
+from experiments.proofs.commands import ROOT, result
 
-SEEDS = 20
+SEEDS, REFERENCE_SEEDS = 20, 5
+CERTAINTY = 0.9999  # that the next seed falls into the band
 TINY = {
     "text.vocab_size": 3000,
     "data.num_eval_rows": 640,
@@ -137,6 +141,29 @@ def on_track(scratch: Path) -> dict:
         "faults": planted,
         "false_alarms": sum(bool(one["findings"]) for one in healthy.values()),
         "healthy": healthy,
+    }
+
+
+def reference_runs(scratch: Path) -> dict:
+    """The quickstart with REFERENCE_SEEDS seeds: the table for bert_jax/train/bands.py."""
+    config = configs.load(str(ROOT / "configs" / "quickstart.py"))
+    inputs.make_vocabulary(config, scratch / "first")
+    inputs.prepare_store(config, scratch / "first")
+    gains: dict[int, list[float]] = {}
+    for seed in range(REFERENCE_SEEDS):
+        workdir, one = scratch / f"seed{seed}", configs.load(str(ROOT / "configs" / "quickstart.py"), [f"seed={seed}"])
+        one.text.vocab_file, one.data.store = (str(scratch / "first" / name) for name in ("vocab.txt", "store"))
+        run.train(one, workdir, quiet=True)
+        unigram_loss = result(workdir)["unigram_loss"]
+        for record in read_metrics(workdir):
+            if record["kind"] == "held_out":
+                gains.setdefault(record["step"], []).append(unigram_loss - record["masked_lm_loss"])
+    width = quantile(CERTAINTY, REFERENCE_SEEDS - 1) * math.sqrt(1 + 1 / REFERENCE_SEEDS)
+    spread = {step: (statistics.mean(each), width * statistics.stdev(each)) for step, each in gains.items()}
+    return {
+        "key": bands.key_of(config.to_dict()),
+        "nats_below_unigram": gains,
+        "band": {step: [round(mean - half, 2), round(mean + half, 2)] for step, (mean, half) in spread.items()},
     }
 
 
