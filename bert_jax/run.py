@@ -1,10 +1,12 @@
 """The job: from a config to vocabulary, store, training and report."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields
-from functools import partial
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,11 +18,14 @@ from bert_jax import workdir as workdirs
 from bert_jax.build import build_layout, build_objective, build_optimizer, encoder_config, loader_config
 from bert_jax.checkpoint import content_hash
 from bert_jax.data import loader, store, words
+from bert_jax.data.audit import Audit
 from bert_jax.errors import UserError
 from bert_jax.interop import piece_tables
+from bert_jax.optim.optimizers import make_optimizer
 from bert_jax.parallel import hosts
 from bert_jax.tasks import next_item
 from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.train import bands, track
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.fit import FitConfig, fit
 from bert_jax.train.report import plot
@@ -28,6 +33,10 @@ from bert_jax.train.watch import read_metrics
 from bert_jax.trained import check_objective, initial_params, open_teacher, open_trained, taken_over, teacher_params
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
+LOSSES_OF_PIECES = (
+    "masked_lm_loss",
+    "causal_lm_loss",
+)  # cross entropies over the vocabulary
 
 
 def train(config, workdir: Path, *, quiet: bool = False, say: Callable[[str], None] = print) -> bool:
@@ -80,12 +89,15 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
     say(
         f"{text.train.num_tokens:,} pieces to train on, {text.held_out.num_tokens:,} held out; {batches.num_rows:,} rows an epoch"
     )
+    place, audit = {"process_index": jax.process_index(), "process_count": jax.process_count()}, Audit(batches)
+    guessing = cache(lambda: baselines(objective, text, rows, eval_batches))
+    expected = cache(lambda: expectations(config, objective, tokenizer.size, guessing()))
     ended = fit(
         objective,
         optimizer,
         schedule,
         layout,
-        partial(batches.iterate, process_index=jax.process_index(), process_count=jax.process_count()),
+        lambda start: audit.watched(batches.iterate(start, **place), start, **place),
         lambda: map(hosts.own_rows, eval_batches()),
         fit_config,
         workdir,
@@ -95,6 +107,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
         name_batch=lambda step: f"documents {', '.join(map(str, batches.documents(step)))} of the training text",
         pretrained=unflatten_dict(flatten_dict(taken) | flatten_dict(of_pieces)),
         frozen=teacher.params,
+        on_track=lambda records: track.verdict(records, expected(), audit.findings()),
         quiet=quiet,
     )
     if not ended.complete:
@@ -103,7 +116,7 @@ def _train(config, workdir: Path, quiet: bool, say: Callable[[str], None]) -> bo
 
     def beside() -> dict[str, float]:
         of_items = next_item_metrics(config, objective, ended.params, tokenizer, text)
-        return baselines(objective, text, rows, eval_batches) | of_items
+        return guessing() | of_items
 
     hosts.only_first(lambda: write_report(workdir, ended.step, beside))
     return True
@@ -113,10 +126,12 @@ def write_report(workdir: Path, step: int, baselines: Callable[[], dict[str, flo
     """Plots and result.json of a run that ended at this step, unless they are there."""
     if workdirs.finished(workdir, step):
         return
-    held_out = [record for record in read_metrics(workdir) if record["kind"] == "held_out"][-1]
+    records = read_metrics(workdir)
+    held_out = [record for record in records if record["kind"] == "held_out"][-1]
     metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")} | baselines()
     plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics.get("unigram_loss"))]
-    workdirs.write_result(workdir, {"step": step, "metrics": metrics, "plots": plots})
+    verdict = [record for record in records if record["kind"] == "verdict"][-1]
+    workdirs.write_result(workdir, {"step": step, "metrics": metrics, "plots": plots, "verdict": verdict})
 
 
 def baselines(
@@ -124,11 +139,28 @@ def baselines(
 ) -> dict[str, float]:
     """What the held-out metrics are to be compared with."""
     found = {}
-    if objective.terms.keys() & {"masked_lm_loss", "causal_lm_loss"}:
+    if objective.terms.keys() & {*LOSSES_OF_PIECES}:
         found["unigram_loss"] = loader.unigram_baseline(text.unigram_counts, eval_batches())
     if rows.in_pairs:
         found["next_sentence_majority"] = loader.majority_baseline(eval_batches())
     return found
+
+
+def expectations(config, objective, vocab_size: int, guessing: dict[str, float]) -> track.Expected:
+    """
+    Args:
+        guessing: what `baselines` gives.
+    """
+    return track.Expected(
+        loss=next((name for name in LOSSES_OF_PIECES if name in objective.terms), ""),
+        unigram_loss=guessing.get("unigram_loss", math.inf),
+        random_loss=math.log(vocab_size),
+        num_warmup_steps=config.optim.num_warmup_steps,
+        num_train_steps=config.train.num_train_steps,
+        weight_decay=dict(config.optim).get("weight_decay", signature(make_optimizer).parameters["weight_decay"].default),
+        untrained=frozenset() if "next_sentence_loss" in objective.terms else frozenset({"encoder/pooler"}),
+        band=bands.BANDS.get(bands.key_of(config.to_dict()), {}),
+    )
 
 
 def next_item_metrics(config, objective, params, tokenizer: Tokenizer, text: store.Store) -> dict[str, float]:

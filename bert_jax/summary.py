@@ -8,6 +8,7 @@ from rich.text import Text
 from bert_jax import inputs
 from bert_jax import workdir as workdirs
 from bert_jax.predict.examples import Example, telling_examples
+from bert_jax.train.track import Verdict
 from bert_jax.trained import Trained, open_trained
 
 # Held-out metrics that stand on lines of their own, or behind others; the loss is the sum of what is shown.
@@ -41,6 +42,9 @@ def print_summary(workdir: Path, config_argument: str, *, already_finished: bool
     else:
         for name, value in result["metrics"].items():
             console.print(f"  {name.replace('_', ' '):22s}  {value:6.3f}")
+    if "verdict" in result:  # a run that ended before there were any has none
+        for line in Verdict.of_record(result["verdict"]).lines():
+            console.print(line, markup=False)
     console.print("\nPlots:")
     for path in result["plots"]:
         console.print(f"  {Path(workdir) / path}")

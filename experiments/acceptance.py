@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
-from experiments.proofs import family, finetuning, learning, next_items, others, robust, students, tasks
+from experiments.proofs import family, finetuning, learning, next_items, on_track, others, robust, students, tasks
 
 PROOFS = {
     "quickstart": robust.quickstart,
@@ -23,6 +23,8 @@ PROOFS = {
     "learning": learning.learning,
     "beside_torch": learning.beside_torch,
     "family": family.family,
+    "on_track": on_track.on_track,
+    "reference_runs": on_track.reference_runs,
     "next_items": next_items.next_items,
     "simcse": students.simcse,
     "distilled_student": students.distilled_student,

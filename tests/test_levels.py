@@ -13,6 +13,7 @@ LEVELS = {
     "batch": 0,
     "command": 0,
     "config": 0,
+    "finding": 0,
     "hardware": 0,
     "ranges": 0,
     "text": 1,
@@ -57,7 +58,7 @@ ALLOWED_DOWN = {
     "tasks": {"data", "objectives", "metrics", "text"},
     "train": {"parallel", "checkpoint"},
 }
-WITHOUT_JAX = ("errors", "batch", "command", "config", "hardware", "text", "data", "metrics", "__main__")
+WITHOUT_JAX = ("errors", "batch", "command", "config", "finding", "hardware", "text", "data", "metrics", "__main__")
 FILES = sorted(path for folder in ("bert_jax", "launch", "experiments") for path in (ROOT / folder).rglob("*.py"))
 
 

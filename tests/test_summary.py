@@ -13,10 +13,10 @@ from tests import tiny
 MASKED_LM = {"loss": 9.0, "masked_lm_loss": 5.0, "masked_lm_accuracy": 0.25, "unigram_loss": 6.5}
 
 
-def shown(name: str, metrics: dict, workdir, monkeypatch) -> list[str]:
+def shown(name: str, metrics: dict, workdir, monkeypatch, **result) -> list[str]:
     config = configs.load(f"{tiny.ROOT}/configs/{name}", [])
     workdirs.write_config(config, workdir, {})
-    workdirs.write_result(workdir, {"step": 12, "metrics": MASKED_LM | metrics, "plots": []})
+    workdirs.write_result(workdir, {"step": 12, "metrics": MASKED_LM | metrics, "plots": [], **result})
     monkeypatch.setattr(summary, "open_trained", lambda workdir: None)
     monkeypatch.setattr(summary, "_print_examples", lambda console, trained, workdir: None)
     out = io.StringIO()
@@ -44,3 +44,14 @@ def test_items_are_ranked_beside_popularity_and_asked_nothing_in_words(tmp_path,
     lines = shown("bert4rec.py:tiny", metrics, tmp_path, monkeypatch)
     assert "hr@10 0.500 (0.125 by popularity)" in lines and "full ndcg@5 0.250 (0.062 by popularity)" in lines
     assert not any("--text" in line or "popularity hr@10" in line for line in lines)
+
+
+def test_the_verdict_is_among_the_results_where_there_is_one(tmp_path, monkeypatch):
+    finding = {"what": "labels are wrong", "seen": "a", "expected": "b", "do": "c"}
+    verdict = {"kind": "verdict", "step": 12, "on_track": False, "standing": "", "findings": [finding]}
+    assert "not on track: labels are wrong: seen a; expected b; do: c" in shown(
+        "bert.py:tiny", {}, tmp_path, monkeypatch, verdict=verdict
+    )
+    good = verdict | {"standing": "1.00 nats below", "findings": []}
+    assert "on track: 1.00 nats below" in shown("bert.py:tiny", {}, tmp_path, monkeypatch, verdict=good)
+    assert not any("on track" in line for line in shown("bert.py:tiny", {}, tmp_path, monkeypatch))

@@ -22,7 +22,7 @@ from bert_jax.data.masking import MaskRule, mask_rows
 from bert_jax.data.plans import MODES, Plan, PlanConfig, build_plan
 from bert_jax.data.rows import packing_arrays, read_rows
 from bert_jax.data.store import Split
-from bert_jax.data.stretches import FIRST_TOKEN, document_of, ranges
+from bert_jax.data.stretches import FIRST_TOKEN, document_at, ranges
 from bert_jax.data.words import begins_word, of_same_word
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
@@ -128,7 +128,11 @@ class Loader:
     @property
     def num_rows(self) -> int:
         """Rows of the first epoch; other pairings give a few more or less."""
-        return self._plan(0, 0).num_rows
+        return self.rows_at(0)
+
+    def rows_at(self, step: int) -> int:
+        """Rows of the first epoch of the phase that this step belongs to."""
+        return self._plan(self.position(step).phase, 0).num_rows
 
     def position(self, step: int) -> Position:
         """What has been consumed before this step."""
@@ -149,14 +153,17 @@ class Loader:
         ]
         return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def stretches(self, step: int, process_index: int = 0, process_count: int = 1) -> np.ndarray:
+        """What the rows of `batch` are made of, one after the other: int64[S, 3] as in stretches.py."""
+        found = []
+        for piece in self._pieces(step, process_index, process_count):
+            first, end = piece.plan.row_offsets[piece.rows], piece.plan.row_offsets[piece.rows + 1]
+            found.append(piece.plan.stretches[ranges(first, end - first)])
+        return np.concatenate(found)
+
     def documents(self, step: int) -> list[int]:
         """The documents of the split that the whole batch of this step is made of, ascending."""
-        places = []
-        for piece in self._pieces(step, 0, 1):
-            first, end = piece.plan.row_offsets[piece.rows], piece.plan.row_offsets[piece.rows + 1]
-            places.append(piece.plan.stretches[ranges(first, end - first), FIRST_TOKEN])
-        sentences = np.searchsorted(self.split.sentence_offsets, np.concatenate(places), side="right") - 1
-        return np.unique(document_of(self.split, sentences)).tolist()
+        return np.unique(document_at(self.split, self.stretches(step)[:, FIRST_TOKEN])).tolist()
 
     def _pieces(self, step: int, process_index: int, process_count: int) -> Iterator[_Piece]:
         """The rows of this process at this step: one piece, or more where the batch reaches over the end of an epoch."""

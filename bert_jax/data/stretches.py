@@ -30,6 +30,11 @@ def document_of(split: Split, sentences: np.ndarray) -> np.ndarray:
     return np.searchsorted(split.document_offsets, sentences, side="right") - 1
 
 
+def document_at(split: Split, tokens: np.ndarray) -> np.ndarray:
+    """The document that each of these places of the split lies in."""
+    return document_of(split, np.searchsorted(split.sentence_offsets, tokens, side="right") - 1)
+
+
 def target_lengths(document: np.ndarray, max_tokens: int, short_seq_prob: float, key: np.uint64) -> np.ndarray:
     """How many tokens the rows of each document aim at: all that fit, but for the share short_seq_prob of the documents one
     random length from 2 on (create_instances_from_document)."""

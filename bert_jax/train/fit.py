@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from bert_jax.checkpoint import Checkpoints
 from bert_jax.errors import Diverged, UserError
 from bert_jax.parallel import hosts
 from bert_jax.parallel.step import State, empty_window, init_state, window_means
+from bert_jax.train import motion, track
 from bert_jax.train.clock import Clock
 from bert_jax.train.evaluate import evaluate
 from bert_jax.train.watch import Watch, read_metrics
@@ -84,6 +85,7 @@ def fit(
     pretrained: dict | None = None,
     frozen=None,
     judge: Judge | None = None,
+    on_track: Callable[[Sequence[dict]], track.Verdict] | None = None,
     quiet: bool = False,
 ) -> Finished:
     """Trains from the newest good checkpoint of the workdir to config.num_train_steps.
@@ -99,6 +101,8 @@ def fit(
         name_batch: number of a step, from 0 -> what its batch was made of, for the message when training has to end.
         frozen: parameters that the objective uses and does not train, those of a teacher.
         judge: what is measured at each evaluation beside the losses.
+        on_track: records so far, the newest last -> whether the run is on track; asked by the first process alone, and told at
+            each evaluation and whenever something else is found. It stops nothing.
         pretrained: parameters to start from when there is no checkpoint, a part of the tree; the others are drawn from the seed.
 
     Raises:
@@ -130,6 +134,7 @@ def fit(
                 name_batch,
                 layout.place_state(frozen),
                 judge,
+                on_track,
                 Path(workdir),
             )
             state = layout.place_state(state)  # under this name, or the one on a single device would live as long as training
@@ -176,6 +181,7 @@ class _Loop:
     name_batch: Callable[[int], str]
     frozen: object  # placed
     judge: Judge | None
+    on_track: Callable[[Sequence[dict]], track.Verdict] | None
     workdir: Path
 
     def run(self, state: State, start: int, batches: Iterator[dict], stop: "_StopSignal") -> Finished:
@@ -184,6 +190,9 @@ class _Loop:
         for step in range(start + 1, cfg.num_train_steps + 1):
             with clock.waiting_for_data():
                 batch = self.layout.place_batch(next(batches))
+            last = step == cfg.num_train_steps
+            logs = step % cfg.log_every_steps == 0 or last
+            before = motion.sample(state.params) if logs else None
             state = self.layout.train_step(state, batch, self.frozen)
             clock.step()
             if step == start + 1:  # the first step also compiled: it is not timed
@@ -194,14 +203,13 @@ class _Loop:
             if pending:  # fetched one step late, so that the device does not wait for the host
                 self._log(*pending, clock)
                 pending = None
-            last = step == cfg.num_train_steps
-            logs = step % cfg.log_every_steps == 0 or last
             if logs:
-                pending = (step, state.window, jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped)))
+                done = jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped))
+                pending = (step, state.window, done, motion.update_ratios(before, state.params))
                 state = state._replace(window=self.layout.place_state(empty_window(self.objective)))
             agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
             stops = hosts.any_process(stop.asked) if agrees else False
-            evaluates = step % cfg.eval_every_steps == 0 or last
+            evaluates = self._evaluates(step)
             saves = step % cfg.save_every_steps == 0 or last or stops or (evaluates and self._keeps_best)
             if pending and (evaluates or saves):
                 self._log(*pending, clock)
@@ -218,6 +226,9 @@ class _Loop:
             self.checkpoints.wait()
         return Finished(step, self.layout.single(state.params), complete=ran_out or step == cfg.num_train_steps)
 
+    def _evaluates(self, step: int) -> bool:
+        return step % self.config.eval_every_steps == 0 or step == self.config.num_train_steps
+
     @property
     def _keeps_best(self) -> bool:
         return bool(self.judge and self.judge.best_by)
@@ -229,6 +240,7 @@ class _Loop:
             metrics |= self.judge.score(self.layout.single(params))
         if self.watch:
             self.watch.write("held_out", step, metrics)
+            self._tell(step)
         if not self._keeps_best:
             return metrics["loss"]
         if self.judge.best_by not in metrics:
@@ -241,19 +253,30 @@ class _Loop:
             self.watch.flush()
             self.checkpoints.save(step, state, self.facts(step), cost=cost)
 
-    def _log(self, step: int, window: dict, done: tuple, clock: Clock) -> None:
+    def _log(self, step: int, window: dict, done: tuple, ratios: dict, clock: Clock) -> None:
         window, done = self.layout.single((window, done))
         window, (updates, in_a_row) = jax.tree.map(float, window), map(int, done)
         if in_a_row >= self.config.max_skipped_steps:
             self._give_up(step, in_a_row)
         metrics = {name: value for name, value in window_means(self.objective, window).items() if math.isfinite(value)}
         metrics["learning_rate"] = float(self.schedule(max(updates - 1, 0)))
+        metrics |= {f"{track.RATIO}{name}": float(ratio) for name, ratio in ratios.items()}
         if window["step"]["skipped"]:
             metrics["skipped_steps"] = window["step"]["skipped"]
         metrics |= clock.lap(window["counts"]["tokens"], max(window["step"]["steps"], 1.0))
         if self.watch:
             left = clock.seconds_left(self.config.num_train_steps - step)
             self.watch.write("train", step, metrics, seconds_left=left)
+            if not self._evaluates(step):  # else it follows
+                self._tell(step)
+
+    def _tell(self, step: int) -> None:
+        """Whether the run is on track: after an evaluation, or where something else is found than before."""
+        if not self.on_track:
+            return
+        verdict = self.on_track(self.watch.records)
+        if self._evaluates(step) or self.watch.found() != {finding.what for finding in verdict.findings}:
+            self.watch.judge(step, verdict)
 
     def _give_up(self, step: int, in_a_row: int) -> None:
         first = step - in_a_row + 1

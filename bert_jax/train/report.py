@@ -30,6 +30,9 @@ def plot(workdir: Path, unigram_loss: float | None) -> list[Path]:
                     axes.plot(*zip(*points), color=color, label=f"{metric.replace('_', ' ')}, {kind.replace('_', ' ')}", **style)
         if name == "loss" and unigram_loss is not None:
             axes.axhline(unigram_loss, color="0.4", linestyle="--", label="guessing by word frequency (unigram baseline)")
+        if name == "loss" and (verdicts := [record for record in records if record["kind"] == "verdict"]):
+            whats = [finding["what"] for finding in verdicts[-1]["findings"]]
+            axes.set_title(f"not on track: {'; '.join(whats)}" if whats else "on track", fontsize="small", wrap=True)
         axes.set(xlabel="step", ylabel=axis_label)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)

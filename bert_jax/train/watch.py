@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from bert_jax.train.track import Verdict
+
 
 def read_metrics(workdir: Path, *, up_to_step: int | None = None) -> list[dict]:
     """The records of metrics.jsonl; a last line cut short by a kill is left out."""
@@ -24,16 +26,20 @@ def read_metrics(workdir: Path, *, up_to_step: int | None = None) -> list[dict]:
 class Watch:
     """Writes the records of one run. Opening it at a step drops the records after that step: no gap and none twice.
 
-    A record is {"kind": "train" | "held_out", "step": int, metric: float, ...}.
+    A record is {"kind": "train" | "held_out", "step": int, metric: float, ...}, or {"kind": "verdict", "step": int} and what
+    Verdict.record gives.
+
+    Attributes:
+        records: all of them, from the first step of the run on.
     """
 
     def __init__(self, workdir: Path, *, start_step: int, total_steps: int, quiet: bool = False):
         from tensorboardX import SummaryWriter  # half a second of import that no other verb needs
 
         self._path = Path(workdir) / "metrics.jsonl"
-        kept = read_metrics(workdir, up_to_step=start_step)
+        self.records = read_metrics(workdir, up_to_step=start_step)
         temporary = self._path.with_name(".metrics.jsonl")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records), encoding="utf-8")
         os.replace(temporary, self._path)
         self._file = open(self._path, "a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=start_step + 1 if start_step else None)
@@ -48,8 +54,7 @@ class Watch:
         self._bar.update(self._task, completed=step)
 
     def write(self, kind: str, step: int, metrics: dict[str, float], *, seconds_left: float | None = None) -> None:
-        record = {"kind": kind, "step": step, **metrics}
-        self._file.write(json.dumps(record) + "\n")
+        self._keep({"kind": kind, "step": step, **metrics})
         for name, value in metrics.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
         if kind == "train":
@@ -61,6 +66,21 @@ class Watch:
             facts = "held out: " + _facts(metrics, tuple(metrics))
         if kind != "train" or not self._console.is_terminal:
             self.say(f"step {step:>7,}/{self._total_steps:,}  {facts}")
+
+    def judge(self, step: int, verdict: Verdict) -> None:
+        self._keep({"kind": "verdict", "step": step, **verdict.record()})
+        self._board.add_scalar("verdict/on_track", float(not verdict.findings), step)
+        for line in verdict.lines():
+            self.say(f"step {step:>7,}/{self._total_steps:,}  {line}")
+
+    def found(self) -> set[str]:
+        """What the newest verdict holds against the run."""
+        last = next((record for record in reversed(self.records) if record["kind"] == "verdict"), {"findings": []})
+        return {finding["what"] for finding in last["findings"]}
+
+    def _keep(self, record: dict) -> None:
+        self.records.append(record)
+        self._file.write(json.dumps(record) + "\n")
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
