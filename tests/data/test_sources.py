@@ -386,7 +386,7 @@ def test_the_report_says_what_was_left_out(tmp_path):
     _, report = read(path, "wiki")
     assert report.describe() == (
         "1 files, 2 documents (1 of one sentence), 4 sentences, 0.0 M characters\n"
-        f"left out or changed:\n  1 lines outside of <doc>, first in {path}"
+        f"left out or changed:\n  1 lines outside of <doc>, first in {path}, line
     )
     assert Report(**json.loads(json.dumps(report.to_dict()))) == report
 
