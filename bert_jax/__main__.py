@@ -109,7 +109,7 @@ def predict(args, config) -> int:
 def doctor(args, config) -> int:
     from bert_jax.doctor import check
 
-    return check.check(config, args.workdir, only=args.only, against=args.against, timeout=args.timeout)
+    return check.run(config, args.workdir, only=args.only, against=args.against, timeout=args.timeout)
 
 
 def convert(args, config) -> int:

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from bert_jax.data.store import Split
 from bert_jax.doctor import examine, lengths
 from bert_jax.doctor.against import texts_of
 from bert_jax.doctor.examine import Examined, Examiner
-from bert_jax.doctor.findings import KEPT, Finding
+from bert_jax.doctor.findings import KEPT, Checked, Finding
 from bert_jax.doctor.overlap import STANDS_THERE, Texts
 from bert_jax.report.drawing import short
 from bert_jax.text.counting import WordCounts
@@ -37,39 +36,34 @@ RECORDS_AT_ONCE = 2**22  # about 100 MB while they are sorted
 NEVER_MADE_SHARE = 0.05  # of the vocabulary
 FAULTS = {  # kind -> what it is, what to do
     examine.NEAR_EMPTY: (
-        f"documents are near empty: fewer than {examine.MIN_PIECES} pieces",
+        f"documents that are near empty, fewer than {examine.MIN_PIECES} pieces",
         "leave them out; rows of them are mostly padding",
     ),
     examine.ALONE: (
-        "documents of one sentence give no pair of sentences that follow each other",
+        "documents of one sentence, which give no pair of sentences that follow each other",
         "check that a line is a sentence and an empty line ends a document (data.input_format), or take rows without pairs",
     ),
     examine.UNKNOWN: (
-        f"documents have more than {examine.MAX_UNKNOWN_SHARE:.0%} of pieces that the vocabulary does not know",
+        f"documents of which the vocabulary does not know more than {examine.MAX_UNKNOWN_SHARE:.0%}",
         "leave them out, or take a vocabulary of their language or learn one from this text",
     ),
     examine.TOO_LONG: (
-        "sentences are longer than a row, which cuts them off",
+        "sentences that are longer than a row, which cuts them off",
         "check that the text is cut into sentences (data.input_format), or raise data.max_seq_length",
     ),
     examine.NOT_COMPOSED: (
-        "sentences are cut otherwise than when letters and their accents are one character (Unicode NFC)",
+        "sentences that become other pieces than with letters and accents in one character (Unicode NFC)",
         "write the text anew in NFC",
     ),
     examine.COMPATIBILITY: (
-        "sentences hold forms of characters that the vocabulary does not know, and knows when they are plain (Unicode NFKC)",
+        "sentences with characters that the vocabulary knows in their plain form (Unicode NFKC) alone",
         "write the text anew in NFKC",
     ),
     examine.CASE: (
-        "sentences hold capitals that the vocabulary does not know, and knows when they are small",
+        "sentences with words that the vocabulary knows without capitals alone",
         "take text.do_lower_case=True, or a vocabulary with capitals",
     ),
 }
-
-
-class Checked(NamedTuple):
-    facts: list[str]
-    findings: list[Finding]
 
 
 def check(config, workdir: Path, against: str = "", *, say: Callable[[str], None] = print) -> Checked:
@@ -199,12 +193,12 @@ class Corpus:
         if count:
             fix = "leave them out: what is repeated is learned by heart"
             examples = [f"{place}: as in {first}" for place, first in places]
-            what = "documents have the words of an earlier one, in any case and punctuation"
+            what = "documents with the words of an earlier one, in any case and punctuation"
             yield Finding(what, fix, count, documents, examples)
         often = [(n, text) for text, n in self.repeated.counts.most_common(KEPT) if n >= max(MANY, MANY_SHARE * sentences)]
         if often:
             examples = [f"{self.first_of[text]}: {n:,} times {short(text, LONGEST_EXCERPT)}" for n, text in often]
-            what = f"sentences come {MANY} times and more, each more than {MANY_SHARE:.2%} of all"
+            what = f"sentences that come {MANY} times and more, and are each {MANY_SHARE:.2%} of all and more"
             yield Finding(what, "leave out what pages have in common, such as menus and notices", len(often), 0, examples)
         for kind, finding in self.faults.items():
             finding.of = documents if kind in (examine.NEAR_EMPTY, examine.ALONE, examine.UNKNOWN) else sentences
@@ -275,7 +269,7 @@ def _never_made(tokenizer: Tokenizer, path: Path) -> Iterator[Finding]:
     words = [(n, piece) for n, piece in words if not (piece.startswith("[unused") and piece.endswith("]"))]
     never = [(n, piece) for (n, piece), ids in zip(words, tokenizer.encode([piece for _, piece in words])) if ids != [n]]
     if len(never) > NEVER_MADE_SHARE * tokenizer.size:
-        what = f"pieces of the vocabulary never come out of a text with text.do_lower_case={tokenizer.do_lower_case}"
+        what = f"pieces of the vocabulary that never come out of a text with text.do_lower_case={tokenizer.do_lower_case}"
         fix = "give the text.do_lower_case that the vocabulary was made with"
         yield Finding(what, fix, len(never), tokenizer.size, [f"{path}, line {n + 1}: {piece}" for n, piece in never[:KEPT]])
 
@@ -284,7 +278,7 @@ def _overlaps(looked_for: Texts) -> Iterator[Finding]:
     """One for each evaluation set."""
     found: dict[str, Finding] = {}
     for (name, place, text), share, where in looked_for.standing():
-        what = f"texts of {name} stand in the corpus, by {STANDS_THERE:.0%} of their n-grams and more"
+        what = f"texts of {name} that stand in the corpus, by {STANDS_THERE:.0%} of their n-grams and more"
         fix = "leave these lines of the corpus out, or say beside the scores that the model has read them"
         finding = found.setdefault(name, Finding(what, fix, of=sum(other.set == name for other in looked_for.texts)))
         finding.add(f"{where}: {place}, {share:.0%}: {short(text, LONGEST_EXCERPT)}")

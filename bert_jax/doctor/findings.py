@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 SHOWN = 3  # examples that are printed
 KEPT = 1000  # examples that are written down
@@ -12,7 +13,7 @@ class Finding:
     """One kind of fault.
 
     Attributes:
-        what: with its count before it: "duplicate documents".
+        what: in the plural, its count comes after it.
         count: how often it was met.
         of: how many there are of what it was looked for in; 0 where a share says nothing.
         examples: where, the first KEPT of them: "FILE, line N: what stands there".
@@ -31,16 +32,23 @@ class Finding:
             self.examples.append(example)
 
     def lines(self) -> list[str]:
-        share = f" ({self.count / self.of:.2%} of {self.of:,})" if self.of else ""
+        share = f" of {self.of:,} ({self.count / self.of:.2%})" if self.of else ""
         shown = self.examples[:SHOWN]
         more = [f"      and {self.count - len(shown):,} more"] if shown and self.count > len(shown) else []
-        return [f"  {self.count:,} {self.what}{share}", *(f"      {example}" for example in shown), *more, f"    do: {self.fix}"]
+        return [f"  {self.what}: {self.count:,}{share}", *(f"      {example}" for example in shown), *more, f"    do: {self.fix}"]
+
+
+class Checked(NamedTuple):
+    """What was seen, a line each, and what of it is wrong."""
+
+    facts: list[str]
+    findings: list[Finding]
 
 
 def tell(title: str, facts: Iterable[str], findings: Iterable[Finding], say: Callable[[str], None]) -> None:
     """Prints a part of the report: what was looked at, then what was found."""
     findings = list(findings)
-    verdict = f"{len(findings)} kinds of faults" if findings else "nothing found"
+    verdict = f"faults of {len(findings)} kind{'s' * (len(findings) > 1)}" if findings else "nothing found"
     for line in (f"{title}: {verdict}", *(f"  {fact}" for fact in facts), *(line for one in findings for line in one.lines())):
         say(line)
 
