@@ -123,17 +123,18 @@ class Examiner:
 
     def _misread(self, texts: list[str], lines: np.ndarray, pieces: np.ndarray, unknown: np.ndarray) -> Iterator[Fault]:
         """Sentences that the vocabulary would know better in another form."""
-        apart = [n for n, text in enumerate(texts) if not (text.isascii() or unicodedata.is_normalized("NFC", text))]
-        whole = self._counts([unicodedata.normalize("NFC", texts[n]) for n in apart])
-        for n, *of_whole in zip(apart, *whole):
-            if of_whole != [pieces[n], unknown[n]]:
+        apart = {n for n, text in enumerate(texts) if not (text.isascii() or unicodedata.is_normalized("NFC", text))}
+        numbers = sorted(apart | set(np.flatnonzero(unknown).tolist()))
+        composed = [unicodedata.normalize("NFC", texts[n]) for n in numbers]
+        of_composed = dict(zip(numbers, zip(composed, *self._counts(composed))))
+        for n in apart:
+            if of_composed[n][1:] != (pieces[n], unknown[n]):
                 yield Fault(NOT_COMPOSED, int(lines[n]), texts[n])
-        with_unknown = np.flatnonzero(unknown)
         for kind, rewrite in REWRITTEN.items():
-            changed = [n for n in with_unknown if rewrite(texts[n]) != texts[n]]
-            _, still_unknown = self._counts([rewrite(texts[n]) for n in changed])
+            changed = {n: rewrite(text) for n, (text, _, left) in of_composed.items() if left and rewrite(text) != text}
+            _, still_unknown = self._counts(list(changed.values()))
             for n, left in zip(changed, still_unknown):
-                if left < unknown[n]:
+                if left < of_composed[n][2]:
                     yield Fault(kind, int(lines[n]), texts[n])
 
     def _unknown_words(self, text: str) -> str:

@@ -34,7 +34,8 @@ class Finding:
     def lines(self) -> list[str]:
         share = f" of {self.of:,} ({self.count / self.of:.2%})" if self.of else ""
         shown = self.examples[:SHOWN]
-        more = [f"      and {self.count - len(shown):,} more"] if shown and self.count > len(shown) else []
+        left = (self.count if len(self.examples) == KEPT else len(self.examples)) - SHOWN
+        more = [f"      and {left:,} more"] if left > 0 else []
         return [f"  {self.what}: {self.count:,}{share}", *(f"      {example}" for example in shown), *more, f"    do: {self.fix}"]
 
 

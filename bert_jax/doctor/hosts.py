@@ -37,6 +37,7 @@ from bert_jax.parallel.layout import check_mesh
 
 STEPS = range(3)  # whose rows are compared
 SHOWN_DIFFERENCES = 3
+TOO_LATE = "not done in"
 ALIKE = {  # what all hosts must share -> what is wrong with those that do not, and what to do
     "code": ("processes that run other code than most", "bring the same code to all hosts"),
     "config": ("processes with another config than most", "start all with the same config file and the same overrides"),
@@ -70,11 +71,11 @@ def check(config, workdir: Path, timeout: float) -> Checked:
     with meet(place, timeout) as meeting:
         for doing, look in stages.items():
             records = meeting.gather(within(timeout, doing, look), timeout)
+            names = [f"process {n} ({record['host']})" if record else names[n] for n, record in enumerate(records)]
             facts += dict.fromkeys(fact for record in records if record for fact in record.get("facts", ()))
             findings = [*_strangers(meeting.refused), *compare(records, names, timeout)]
             if findings:
                 break
-            names = [f"process {index} ({record['host']})" for index, record in enumerate(records)]
     return Checked([f"{place.count} processes: {', '.join(names)}" if place.count > 1 else names[0], *facts], findings)
 
 
@@ -94,7 +95,7 @@ def within(seconds: float, doing: str, look: Callable[[], Record]) -> Record:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
-    answer = said[0] if said else {"trouble": f"not done in {seconds:.0f} seconds; --timeout gives more"}
+    answer = said[0] if said else {"trouble": f"{TOO_LATE} {seconds:.0f} seconds; --timeout gives more"}
     return {"host": socket.gethostname(), "doing": doing} | answer
 
 
@@ -121,7 +122,7 @@ def _write(workdir: Path, index: int) -> None:
 
 def look_at_devices(config, place: Place, seconds: float) -> Record:
     """Joins the others by jax; the devices, and whether they go into the mesh of the config."""
-    hosts.join(int(seconds))
+    hosts.join(round(3 * seconds))  # when jax itself loses patience it ends the process: this stage is over long before
     local, parallel = jax.local_devices(), config.parallel
     sizes = [phase.batch_size for phase in build.loader_config(config).phases]
     return {
@@ -175,10 +176,14 @@ def compare(records: Sequence[Record | None], names: Sequence[str], timeout: flo
         examples = [f"{name} of {len(names)}: no word from it in {timeout:.0f} seconds" for name in silent]
         fix = "see whether it was started and still runs, has this JAX_PROCESS_ID, and reaches the address of process 0"
         yield Finding("absent processes", fix, len(silent), len(names), examples)
-    said = {_name(name, record): record for name, record in zip(names, records) if record is not None}
+    said = {name: record for name, record in zip(names, records) if record is not None}
     troubled = {name: f"{record['doing']}: {record['trouble']}" for name, record in said.items() if "trouble" in record}
+    if silent:  # whom the others may be waiting for
+        troubled = {name: trouble for name, trouble in troubled.items() if TOO_LATE not in trouble}
     if troubled:
-        examples = [f"{name}, {trouble}" for name, trouble in troubled.items()]
+        same = {trouble: [name for name in troubled if troubled[name] == trouble] for trouble in troubled.values()}
+        who = {trouble: "all" if len(them) == len(names) > 1 else ", ".join(them) for trouble, them in same.items()}
+        examples = [f"{who[trouble]}, {trouble}" for trouble in same]
         yield Finding("processes in trouble", "mend what it says", len(troubled), len(names), examples)
     for aspect, (what, fix) in ALIKE.items():
         theirs = {name: record["alike"][aspect] for name, record in said.items() if aspect in record.get("alike", ())}
@@ -235,10 +240,6 @@ def _strangers(refused: Sequence[str]) -> Iterator[Finding]:
     if refused:
         fix = "give each process a JAX_PROCESS_ID of its own, and all the same JAX_NUM_PROCESSES and JAX_COORDINATOR_ADDRESS"
         yield Finding("connections that were sent away", fix, len(refused), 0, list(refused))
-
-
-def _name(name: str, record: Record) -> str:
-    return name if "(" in name else f"{name} ({record['host']})"
 
 
 def _trouble(action: Callable[[], object]) -> Record:
