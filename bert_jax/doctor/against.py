@@ -17,28 +17,31 @@ SPLITS = (DEV, "test")
 NOT_READ = ("gold", "query_id", "words")  # in what is shown of an example: no text, or a text again
 
 
-def texts_of(names: str, say: Callable[[str], None] = print) -> Iterator[Text]:
+def texts_of(against: str, say: Callable[[str], None] = print) -> Iterator[Text]:
     """The texts of evaluation sets.
 
     Args:
-        names: separated by commas: tasks, of which the dev and test sets are read, and files, .jsonl with an object a line or
+        against: separated by commas: tasks, of which the dev and test sets are read, and files, .jsonl with an object a line or
             any other with a text a line.
 
     Raises:
         UserError: a name is neither, or the data of a task is absent.
     """
-    for name in filter(None, map(str.strip, names.split(","))):
-        if name in benchmarks.TASKS:
-            yield from _of_task(name, say)
-        elif Path(name).is_file():
-            for row in asked.of_file(Path(name)):
-                if isinstance(row, UserError):
-                    raise row
-                place, value = row
-                yield from (Text(name, place, text) for text in _strings(value))
-        else:
-            near = difflib.get_close_matches(name, benchmarks.TASKS, n=3) or list(benchmarks.TASKS)
-            raise UserError("there is no such evaluation set", got=name, expected=f"a file, or {' or '.join(near)}")
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    unknown = [name for name in names if name not in benchmarks.TASKS and not Path(name).is_file()]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], benchmarks.TASKS, n=3) or list(benchmarks.TASKS)
+        raise UserError("there is no such evaluation set", got=unknown[0], expected=f"a file, or {' or '.join(near)}")
+    for name in names:
+        yield from _of_task(name, say) if name in benchmarks.TASKS else _of_file(name)
+
+
+def _of_file(name: str) -> Iterator[Text]:
+    for row in asked.of_file(Path(name)):
+        if isinstance(row, UserError):
+            raise row
+        place, value = row
+        yield from (Text(name, place, text) for text in _strings(value))
 
 
 def _of_task(name: str, say: Callable[[str], None]) -> Iterator[Text]:
