@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def room(rows: LoaderConfig) -> int:
 class Documents:
     """The hash and the place of each document, in a file."""
 
-    spool: object
+    spool: BinaryIO
     sources: list[str] = field(default_factory=list)
     count: int = 0
 
@@ -129,11 +130,12 @@ class Documents:
             numbers, records = self._part(part, parts)
             order = np.argsort(records["key"], kind="stable")
             is_new = np.diff(records["key"][order], prepend=~records["key"][order[:1]]) != 0
-            first = order[np.flatnonzero(is_new)[np.cumsum(is_new) - 1]]
-            total += int((~is_new).sum())
-            again = sorted(zip(numbers[order[~is_new]].tolist(), order[~is_new].tolist(), first[~is_new].tolist()))[:KEPT]
-            kept += [(number, self._place(records[here]), self._place(records[there])) for number, here, there in again]
-        return total, [places for _, *places in sorted(kept)[:KEPT]]
+            again, first = order[~is_new], order[np.flatnonzero(is_new)[np.cumsum(is_new) - 1]][~is_new]
+            total += len(again)
+            shown = np.argsort(numbers[again])[:KEPT]
+            places = zip(map(self._place, records[again[shown]]), map(self._place, records[first[shown]]))
+            kept += zip(numbers[again[shown]].tolist(), places)
+        return total, [places for _, places in sorted(kept)[:KEPT]]
 
     def _part(self, part: int, parts: int) -> tuple[np.ndarray, np.ndarray]:
         """The records whose hash leaves this rest, and their numbers."""

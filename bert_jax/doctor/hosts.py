@@ -12,6 +12,7 @@ import os
 import platform
 import socket
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +71,8 @@ def check(config, workdir: Path, timeout: float) -> Checked:
     facts, names = [], [f"process {index}" for index in range(place.count)]
     with meet(place, timeout) as meeting:
         for doing, look in stages.items():
-            records = meeting.gather(within(timeout, doing, look), timeout)
+            deadline = time.monotonic() + timeout
+            records = meeting.gather(within(timeout, doing, look), deadline)
             names = [f"process {n} ({record['host']})" if record else names[n] for n, record in enumerate(records)]
             facts += dict.fromkeys(fact for record in records if record for fact in record.get("facts", ()))
             findings = [*_strangers(meeting.refused), *compare(records, names, timeout)]

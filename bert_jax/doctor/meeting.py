@@ -20,25 +20,28 @@ LATE_SECONDS = 5  # after the time is over, for what is under way
 
 
 class Meeting:
-    """All processes call `gather` equally often."""
+    """It begins for all at the same time, and all call `gather` equally often."""
 
     def __init__(self, place: Place, streams: dict[int, "_Stream"], refused: list[str]):
         """Args: streams: of process 0 one to each other process that came; of another one to process 0."""
         self.place, self.refused = place, refused
         self._streams = streams
 
-    def gather(self, said: dict, seconds: float) -> list[dict | None]:
+    def gather(self, said: dict, deadline: float) -> list[dict | None]:
         """What each process has said, in their order; None for one that says nothing in time, now and ever after.
+
+        Args:
+            deadline: on the clock time.monotonic, at which each must have begun to say it.
 
         Raises:
             UserError: process 0 says nothing.
         """
-        deadline = time.monotonic() + seconds + LATE_SECONDS
+        deadline += LATE_SECONDS
         if self.place.index:
             self._streams[0].send(said)
             answer = self._streams[0].receive(deadline + LATE_SECONDS)
             if answer is None:
-                raise UserError("process 0 no longer answers", got=f"nothing from {self.place.address} in {seconds:.0f} seconds")
+                raise UserError("process 0 no longer answers", got=f"nothing more from {self.place.address}")
             return answer["said"]
         records: list[dict | None] = [said] + [None] * (self.place.count - 1)
         for index, stream in list(self._streams.items()):
@@ -106,7 +109,8 @@ def _welcome_all(place: Place, seconds: float, refused: list[str]) -> dict[int, 
                 stream.close()
             else:
                 streams[greeting["process"]] = stream
-                stream.send({"welcome": True})
+    for stream in streams.values():
+        stream.send({"welcome": True})
     return streams
 
 

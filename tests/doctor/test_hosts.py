@@ -93,9 +93,9 @@ def met(places: list[Place], say, seconds: float = 20) -> dict[int, object]:
 
 def test_all_hear_what_all_say_each_time():
     def say(here, meeting):
-        return [meeting.gather({"index": here.index, "time": time}, 20) for time in range(2)]
+        return [meeting.gather({"index": here.index, "turn": turn}, time.monotonic() + 20) for turn in range(2)]
 
-    expected = [[{"index": index, "time": time} for index in range(3)] for time in range(2)]
+    expected = [[{"index": index, "turn": turn} for index in range(3)] for turn in range(2)]
     assert met(free_place(3), say) == {index: expected for index in range(3)}
 
 
@@ -103,7 +103,10 @@ def test_one_that_never_comes_and_one_that_leaves_are_silent_and_the_others_go_o
     def say(here, meeting):
         if here.index == 2:
             return "left"
-        return [[record and record["index"] for record in meeting.gather({"index": here.index}, 2)] for _ in range(2)]
+        return [
+            [record and record["index"] for record in meeting.gather({"index": here.index}, time.monotonic() + 1)]
+            for _ in range(2)
+        ]
 
     places = free_place(4)[:3]
     assert met(places, say, seconds=2) == {0: [[0, 1, None, None]] * 2, 1: [[0, 1, None, None]] * 2, 2: "left"}
@@ -135,7 +138,7 @@ def test_a_stranger_at_the_port_does_no_harm(content):
     places = free_place(2)
 
     def after_the_stranger(here, meeting):
-        return meeting.gather({"index": here.index}, 20)
+        return meeting.gather({"index": here.index}, time.monotonic() + 20)
 
     first = threading.Thread(target=lambda: found.update(met(places[:1], after_the_stranger)))
     found = {}
