@@ -30,6 +30,8 @@ def check(config, workdir: Path, *, only: str | None, against: str, timeout: flo
     """
     if timeout <= 0:
         raise UserError("--timeout is out of range", got=timeout, expected="more than 0 seconds")
+    if "input_file" not in config.data:
+        raise UserError("doctor looks at pretraining runs", got="a config without data.input_file", expected="one for `train`")
     place = hosts.place()
     if only != CORPUS:
         checked = doctor_hosts.check(config, workdir, timeout)

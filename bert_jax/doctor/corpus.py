@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from bert_jax import build, inputs
 from bert_jax.data import contiguous, keyed, pairs, sources, workers
@@ -79,6 +80,8 @@ def check(config, workdir: Path, against: str = "", *, say: Callable[[str], None
     Raises:
         UserError: there is no text, or a setting is wrong.
     """
+    config = ConfigDict(config.to_dict())
+    config.data.on_bad_input = SKIP
     rows = build.loader_config(config)
     looked_for = Texts(texts_of(against, say))
     vocabulary = inputs.make_vocabulary(config, workdir, say=say)

@@ -61,6 +61,17 @@ def test_a_wrong_option_is_explained(doctor, option, hint):
     assert code == 2 and hint in error and "Traceback" not in error
 
 
+def test_a_config_of_a_task_is_refused(tmp_path, capsys):
+    assert main(["doctor", f"--config={tiny.ROOT}/configs/finetune_glue.py:mrpc", f"--workdir={tmp_path}"]) == 2
+    assert "doctor looks at pretraining runs" in capsys.readouterr().err
+
+
+def test_a_vocabulary_is_learned_from_text_with_lines_that_cannot_be_read(doctor):
+    documents = [*planted.clean(random.Random(0), 50), ["caf\udce9 lobe."]]
+    code, said, _ = doctor(documents, "--only=corpus", text__vocab_file="")
+    assert code == check.EXIT_FOUND and "lines that are not UTF-8, left out or changed: 1" in said
+
+
 @needs_data
 def test_texts_of_a_task_are_named_with_their_own_file_and_line(doctor, monkeypatch):
     monkeypatch.setenv("BERT_JAX_DATA", str(DATA))
