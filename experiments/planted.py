@@ -62,7 +62,7 @@ def plant(documents: list[list[str]], draw: random.Random, max_seq_length: int) 
         "near empty": ["lobe fane."],
         "one sentence": [sentence(draw)],
         "unknown": [
-            "\u0434\u043e\u043c \u043a\u043e\u0442 \u043b\u0435\u0441 \u0441\u0430\u0434, \u0434\u0435\u043d\u044c.",
+            "\u0414\u043e\u043c \u043a\u043e\u0442 \u043b\u0435\u0441 \u0441\u0430\u0434, \u0434\u0435\u043d\u044c.",
             sentence(draw),
         ],
     }

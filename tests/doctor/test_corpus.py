@@ -103,6 +103,16 @@ def test_copies_are_found_however_many_parts_they_are_sorted_in(units, at_once):
     assert places == [(f"f, line {number}", f"f, line {first}") for number, first in expected]
 
 
+def test_an_evaluation_text_may_reach_over_sentences_but_not_over_documents(look, tmp_path):
+    documents = planted.clean(random.Random(0), 30)
+    inside, across = f"{documents[3][0]} {documents[3][1]}", f"{documents[5][-1]} {documents[6][0]}"
+    (tmp_path / "eval.txt").write_text(f"{inside}\n{across}\n", encoding="utf-8")
+    _, (finding,), path = look(documents, str(tmp_path / "eval.txt"))
+    (example,) = finding.examples
+    line = planted.line_of(path, documents[3][0])
+    assert example.startswith(f"{path}, line {line}: {tmp_path / 'eval.txt'}, line 1, 100%: ")
+
+
 def test_a_document_in_two_files_is_named_with_both(tmp_path, look):
     documents = planted.clean(random.Random(0), 30)
     planted.write(tmp_path / "other.txt", documents[10:11])

@@ -8,6 +8,7 @@ import pytest
 
 from bert_jax import inputs
 from bert_jax.doctor import hosts as doctor_hosts
+from bert_jax.doctor import meeting as meeting_module
 from bert_jax.doctor.meeting import meet
 from bert_jax.errors import UserError
 from bert_jax.parallel import hosts
@@ -110,6 +111,18 @@ def test_one_that_never_comes_and_one_that_leaves_are_silent_and_the_others_go_o
 
     places = free_place(4)[:3]
     assert met(places, say, seconds=2) == {0: [[0, 1, None, None]] * 2, 1: [[0, 1, None, None]] * 2, 2: "left"}
+
+
+def test_one_that_is_late_is_not_heard_again(monkeypatch):
+    monkeypatch.setattr(meeting_module, "LATE_SECONDS", 0.2)
+
+    def say(here, meeting):
+        time.sleep(2 * here.index)
+        return [meeting.gather({"turn": turn}, time.monotonic() + 1) for turn in range(2)]
+
+    found = met(free_place(2), say)
+    assert found[0] == [[{"turn": turn}, None] for turn in range(2)]
+    assert "process 0 no longer answers" in str(found[1])
 
 
 def test_without_process_0_the_others_say_so():

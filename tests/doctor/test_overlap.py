@@ -67,6 +67,12 @@ def test_short_texts_are_not_looked_for_and_equal_ones_once():
     assert looked_for.too_short == 1 and [text.place for text in looked_for.texts] == ["2", "4"]
 
 
+def test_the_place_of_an_n_gram_is_that_of_its_first_word_where_it_stands_first():
+    looked_for = Texts([Text("set", "1", "a b c d e")])
+    numbers, places = looked_for.grams.found_in(Rolling(Hashes()("x a b c d e y a b c d e".split())))[5]
+    assert numbers.tolist() == [0] and places.tolist() == [1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(1, 9))
 def test_stretches_have_one_hash_if_and_only_if_they_are_equal(letters, length):
