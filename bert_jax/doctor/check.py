@@ -15,14 +15,14 @@ from bert_jax.errors import EXIT_DONE, UserError
 from bert_jax.parallel import hosts
 
 EXIT_FOUND = 1
-HOSTS, CORPUS = PARTS = ("hosts", "corpus")
+HOSTS, CORPUS = "hosts", "corpus"
 
 
 def check(config, workdir: Path, *, only: str | None, against: str, timeout: float, say: Callable[[str], None] = print) -> int:
     """Looks at the hosts, then, if nothing is wrong with them, process 0 looks at the corpus.
 
     Args:
-        only: one of PARTS, for that alone.
+        only: HOSTS or CORPUS, for that alone.
         against, timeout: see corpus.check and hosts.check.
 
     Returns:

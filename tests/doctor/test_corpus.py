@@ -15,6 +15,7 @@ from bert_jax.data import loader
 from bert_jax.doctor import corpus as corpora
 from bert_jax.doctor import lengths
 from bert_jax.doctor.findings import KEPT, Finding
+from bert_jax.errors import UserError
 from bert_jax.text import wordpiece
 from experiments import planted
 from tests import tiny
@@ -111,6 +112,12 @@ def test_an_evaluation_text_may_reach_over_sentences_but_not_over_documents(look
     (example,) = finding.examples
     line = planted.line_of(path, documents[3][0])
     assert example.startswith(f"{path}, line {line}: {tmp_path / 'eval.txt'}, line 1, 100%: ")
+
+
+def test_a_setting_that_rows_refuse_is_said_before_the_text_is_read(look):
+    with pytest.raises(UserError, match="draws no lengths"):
+        settings = {"data__rows": "full_sentences", "objective__next_sentence": False, "data__short_seq_prob": 0.1}
+        look(planted.clean(random.Random(0), 3), data__input_file="absent", **settings)
 
 
 def test_a_document_in_two_files_is_named_with_both(tmp_path, look):
