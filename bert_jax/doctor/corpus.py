@@ -84,9 +84,8 @@ def check(config, workdir: Path, against: str = "", *, say: Callable[[str], None
     config = ConfigDict(config.to_dict())
     config.data.on_bad_input = SKIP
     rows = build.loader_config(config)
-    share_in_rows(
-        Split("a try", (), np.array([0, 9, 18]), np.array([0, 2])), rows
-    )  # what rows refuse is said before hours of reading
+    # What rows refuse is said before hours of reading.
+    share_in_rows(Split("a try", (), 9 * np.arange(5), np.array([0, 2, 4])), rows)
     looked_for = Texts(texts_of(against, say))
     vocabulary = inputs.make_vocabulary(config, workdir, say=say)
     tokenizer = inputs.open_vocabulary(config, workdir)
