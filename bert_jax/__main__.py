@@ -106,6 +106,12 @@ def predict(args, config) -> int:
     )
 
 
+def doctor(args, config) -> int:
+    from bert_jax.doctor import check
+
+    return check.run(config, args.workdir, only=args.only, against=args.against, timeout=args.timeout)
+
+
 def convert(args, config) -> int:
     from bert_jax import convert
 
@@ -171,6 +177,19 @@ VERBS = {
             ("--top_k", {"type": int, "default": 5, "help": "how many guesses for a [MASK]"}),
             ("--pooling", {"default": "", "help": "vectors of the texts, from any encoder: cls, mean or max"}),
             ("--batch_size", {"type": int, "default": 32, "help": "texts, or windows of them, read at a time"}),
+        ),
+    ),
+    "doctor": Verb(
+        doctor,
+        "what is wrong with the hosts and the corpus of a run, before it begins; exit code 1 where something is",
+        needs_config=True,
+        options=(
+            ("--only", {"choices": ("hosts", "corpus"), "help": "one of the two parts"}),
+            (
+                "--against",
+                {"default": "", "metavar": "SETS", "help": "tasks or files of texts that must not stand in the corpus"},
+            ),
+            ("--timeout", {"type": int, "default": 40, "metavar": "SECONDS", "help": "how long hosts wait for each other"}),
         ),
     ),
     "convert": Verb(

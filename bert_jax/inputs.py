@@ -170,10 +170,10 @@ def open_vocabulary(config, workdir: Path) -> Tokenizer:
     return replace(tokenizer, cls_last="left_to_right" in config.model.keys() and config.model.left_to_right)
 
 
-def open_store(config, workdir: Path, tokenizer) -> store.Store:
+def open_store(config, workdir: Path, tokenizer, *, verify: bool = True) -> store.Store:
     """Raises UserError when the store is absent, damaged, or made with another vocabulary or from other text."""
     folder = store_path(config, workdir)
-    opened = store.open_store(folder, tokenizer)
+    opened = store.open_store(folder, tokenizer, verify=verify)
     source, segmenter = opened.manifest["source"]["description"], opened.manifest["segmenter"]
     held_out = opened.manifest["held_out_fraction"]
     if held_out != config.data.held_out_fraction:

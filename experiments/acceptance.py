@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
-from experiments.proofs import family, finetuning, learning, next_items, on_track, others, robust, students, tasks
+from experiments.proofs import doctor, family, finetuning, learning, next_items, on_track, others, robust, students, tasks
 
 PROOFS = {
     "quickstart": robust.quickstart,
@@ -38,6 +38,8 @@ PROOFS = {
     "squad_dev_split": tasks.squad_dev_split,
     "chinese": tasks.chinese,
     "crf_beside_softmax": tasks.crf_beside_softmax,
+    "doctor_hosts": doctor.doctor_hosts,
+    "doctor_corpus": doctor.doctor_corpus,
 }
 
 

@@ -44,7 +44,7 @@ class Encoder:
         report = Report(self.on_bad_input)
         documents = list(parse.documents(unit, report))
         texts = list(chain.from_iterable(documents))
-        parts = [self._batch(batch) for batch in _batches(texts)] or [self._batch([])]
+        parts = [self._batch(batch) for batch in batches(texts)] or [self._batch([])]
         ids, starts, lengths = map(np.concatenate, zip(*parts))
         starts[(np.cumsum(lengths) - lengths)[lengths > 0]] = 1
         sentences = np.array([len(document) for document in documents], np.int32)
@@ -99,7 +99,8 @@ def _digest(document: list[str]) -> bytes:
     return hashlib.sha256("".join(f"{sentence}\n" for sentence in document).encode()).digest()
 
 
-def _batches(texts: list[str]) -> Iterator[list[str]]:
+def batches(texts: list[str]) -> Iterator[list[str]]:
+    """The texts in order, some BATCH_CHARS at a time."""
     batch: list[str] = []
     size = 0
     for text in texts:

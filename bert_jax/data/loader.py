@@ -109,6 +109,7 @@ class _Piece(NamedTuple):
     """Rows of one epoch that a batch takes."""
 
     phase: int
+    epoch: int
     plan: Plan
     rows: np.ndarray
     mask_key: np.uint64
@@ -161,6 +162,11 @@ class Loader:
             found.append(piece.plan.stretches[ranges(first, end - first)])
         return np.concatenate(found)
 
+    def rows(self, step: int, process_index: int = 0, process_count: int = 1) -> list[tuple[int, int]]:
+        """(epoch, row of its pairing) for each row of the batch that `batch` gives for the same arguments."""
+        pieces = self._pieces(step, process_index, process_count)
+        return [(piece.epoch, row) for piece in pieces for row in piece.rows.tolist()]
+
     def documents(self, step: int) -> list[int]:
         """The documents of the split that the whole batch of this step is made of, ascending."""
         return np.unique(document_at(self.split, self.stretches(step)[:, FIRST_TOKEN])).tolist()
@@ -178,7 +184,7 @@ class Loader:
             order = keyed.key_of(self.config.seed, "order", number, epoch)
             rows = keyed.permute(np.arange(row, row + taken), plan.num_rows, order)
             masking = epoch if self.config.masks == "dynamic" else duplicate
-            yield _Piece(number, plan, rows, keyed.key_of(self.config.seed, "mask", number, masking))
+            yield _Piece(number, epoch, plan, rows, keyed.key_of(self.config.seed, "mask", number, masking))
             place, size = place + taken, size - taken
 
     def iterate(

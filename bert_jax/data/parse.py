@@ -5,8 +5,9 @@ Text is UTF-8; a byte order mark, carriage returns at the ends of lines and NUL 
 
 import codecs
 import json
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
+from typing import NamedTuple
 
 from bert_jax.data import sentences
 from bert_jax.data.report import Report
@@ -15,6 +16,14 @@ from bert_jax.data.units import CUT_DOCUMENTS, MAX_DOCUMENT_BYTES, TEXT, Unit
 MAX_LINE_CHARS = 2**20
 END_OF_DOCUMENT = None
 LEFT_OUT = 2  # items at the end of a history: the last one to test with, the one before it to choose by
+Numbered = tuple[int, str | None]  # the number of its line, and a sentence or END_OF_DOCUMENT
+
+
+class Placed(NamedTuple):
+    """A document, and for each of its sentences the line, or row, of the file that it stands in."""
+
+    sentences: list[str]
+    lines: list[int]
 
 
 def documents(unit: Unit, report: Report) -> Iterator[list[str]]:
@@ -23,63 +32,76 @@ def documents(unit: Unit, report: Report) -> Iterator[list[str]]:
     Raises:
         UserError: bad input, unless the report is to skip it.
     """
+    for document in placed(unit, report):
+        yield document.sentences
+
+
+def placed(unit: Unit, report: Report) -> Iterator[Placed]:
+    """The same, with the lines."""
     for document in _grouped(PARSERS[unit.kind](unit, report), unit, report):
-        report.add(document)
+        report.add(document.sentences)
         yield document
 
 
-def _sentences(unit: Unit, report: Report) -> Iterator[str | None]:
-    for line in _lines(unit, report):
-        yield line or END_OF_DOCUMENT
+def _sentences(unit: Unit, report: Report) -> Iterator[Numbered]:
+    for number, line in _lines(unit, report):
+        yield number, line or END_OF_DOCUMENT
 
 
-def _paragraphs(unit: Unit, report: Report) -> Iterator[str | None]:
-    for line in _lines(unit, report):
+def _paragraphs(unit: Unit, report: Report) -> Iterator[Numbered]:
+    for number, line in _lines(unit, report):
         if line:
-            yield from sentences.split(line)
+            for sentence in sentences.split(line):
+                yield number, sentence
         else:
-            yield END_OF_DOCUMENT
+            yield number, END_OF_DOCUMENT
 
 
-def _wiki(unit: Unit, report: Report) -> Iterator[str | None]:
+def _wiki(unit: Unit, report: Report) -> Iterator[Numbered]:
     inside = title_seen = unit.inside
-    for line in _lines(unit, report):
+    for number, line in _lines(unit, report):
         if line.startswith(("<doc ", "<doc>", "</doc>")):
-            yield END_OF_DOCUMENT
+            yield number, END_OF_DOCUMENT
             inside, title_seen = not line.startswith("</"), False
         elif line and not inside:
-            report.note("lines outside of <doc>", unit.source)
+            report.note("lines outside of <doc>", f"{unit.source}, line {number}")
         elif line and not title_seen:
             title_seen = True
         elif line:
-            yield from sentences.split(line)
+            for sentence in sentences.split(line):
+                yield number, sentence
 
 
-def _json_lines(unit: Unit, report: Report) -> Iterator[str | None]:
+def _json_lines(unit: Unit, report: Report) -> Iterator[Numbered]:
     for number, line in enumerate(_decoded(unit, report), unit.line):
         if line is None or not line.strip() or (unit.inside and number == unit.line):
             continue
         place = f"{unit.source}, line {number}"
         text = _text_of(line, place, report)
-        for paragraph in _whole(text.split("\n"), unit, report):
-            yield from sentences.split(paragraph)
-        yield END_OF_DOCUMENT
+        for _, paragraph in _whole(zip(repeat(number), text.split("\n")), unit, report):
+            for sentence in sentences.split(paragraph):
+                yield number, sentence
+        yield number, END_OF_DOCUMENT
 
 
 def histories(unit: Unit, report: Report) -> Iterator[list[str]]:
     """The histories of a unit, whole, but for those too short to leave items out of; raises UserError as `documents` does."""
-    for line in _lines(unit, report):
+    return (items for _, items in _numbered_histories(unit, report))
+
+
+def _numbered_histories(unit: Unit, report: Report) -> Iterator[tuple[int, list[str]]]:
+    for number, line in _lines(unit, report):
         items = line.split()
         if len(items) > LEFT_OUT:
-            yield items
+            yield number, items
         elif items:
-            report.note(f"histories of {LEFT_OUT} items or fewer", unit.source)
+            report.note(f"histories of {LEFT_OUT} items or fewer", f"{unit.source}, line {number}")
 
 
-def _histories(unit: Unit, report: Report) -> Iterator[str | None]:
-    for items in histories(unit, report):
-        yield " ".join(items[:-LEFT_OUT])
-        yield END_OF_DOCUMENT
+def _histories(unit: Unit, report: Report) -> Iterator[Numbered]:
+    for number, items in _numbered_histories(unit, report):
+        yield number, " ".join(items[:-LEFT_OUT])
+        yield number, END_OF_DOCUMENT
 
 
 PARSERS = {
@@ -113,8 +135,8 @@ def _text_of(line: str, place: str, report: Report) -> str:
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
 
 
-def _lines(unit: Unit, report: Report) -> Iterator[str]:
-    return _whole(_decoded(unit, report), unit, report)
+def _lines(unit: Unit, report: Report) -> Iterator[tuple[int, str]]:
+    return _whole(enumerate(_decoded(unit, report), unit.line), unit, report)
 
 
 def _decoded(unit: Unit, report: Report) -> list[str | None]:
@@ -141,23 +163,23 @@ def _decoded_one_by_one(lines: list[bytes], unit: Unit, skipped: int, report: Re
         offset += len(line) + 1
 
 
-def _whole(lines: list[str | None], unit: Unit, report: Report) -> Iterator[str]:
-    """The lines stripped, without NUL characters, none over MAX_LINE_CHARS; those that are None left out."""
-    for number, line in enumerate(lines):
+def _whole(lines: Iterable[tuple[int, str | None]], unit: Unit, report: Report) -> Iterator[tuple[int, str]]:
+    """The numbered lines stripped, without NUL characters, none over MAX_LINE_CHARS; those that are None left out."""
+    for number, line in lines:
         if line is None:
             continue
         if "\0" in line:
-            report.note("NUL characters", unit.source, line.count("\0"))
+            report.note("NUL characters", f"{unit.source}, line {number}", line.count("\0"))
             line = line.replace("\0", "")
         if len(line) > MAX_LINE_CHARS:
-            goes_on = number == 0 and unit.inside  # the line was counted in the unit that it begins in
-            report.note(f"lines over {MAX_LINE_CHARS:,} characters cut", unit.source, count=not goes_on)
+            goes_on = number == unit.line and unit.inside  # the line was counted in the unit that it begins in
+            report.note(f"lines over {MAX_LINE_CHARS:,} characters cut", f"{unit.source}, line {number}", count=not goes_on)
             while len(line) > MAX_LINE_CHARS:
                 place = _place_to_cut(line[:MAX_LINE_CHARS])
                 if line[:place].strip():
-                    yield line[:place].strip()
+                    yield number, line[:place].strip()
                 line = line[place:]
-        yield line.strip()
+        yield number, line.strip()
 
 
 def _place_to_cut(line: str) -> int:
@@ -166,15 +188,16 @@ def _place_to_cut(line: str) -> int:
     return next((place for place in places if place > len(line) // 2), len(line))
 
 
-def _grouped(stream: Iterator[str | None], unit: Unit, report: Report) -> Iterator[list[str]]:
-    document: list[str] = []
+def _grouped(stream: Iterator[Numbered], unit: Unit, report: Report) -> Iterator[Placed]:
+    document = Placed([], [])
     size = 0
-    for sentence in chain(stream, [END_OF_DOCUMENT]):
+    for number, sentence in chain(stream, [(0, END_OF_DOCUMENT)]):
         if sentence is not END_OF_DOCUMENT:
-            document.append(sentence)
+            document.sentences.append(sentence)
+            document.lines.append(number)
             size += len(sentence)
-        if document and (sentence is END_OF_DOCUMENT or size >= MAX_DOCUMENT_BYTES):
+        if document.lines and (sentence is END_OF_DOCUMENT or size >= MAX_DOCUMENT_BYTES):
             if sentence is not END_OF_DOCUMENT:
-                report.note(CUT_DOCUMENTS, unit.source)
+                report.note(CUT_DOCUMENTS, f"{unit.source}, line {number}")
             yield document
-            document, size = [], 0
+            document, size = Placed([], []), 0

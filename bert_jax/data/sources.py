@@ -203,14 +203,16 @@ def _of_tfds(rows, name: str, report: Report) -> Iterator[Unit]:
 
 def _of_packages(report: Report) -> Iterator[Unit]:
     lines: list[str] = []
+    first = 1
     for document in docs.documents(report):
         lines += [*document, ""]
         if sum(map(len, lines)) >= units.UNIT_BYTES:
-            yield _unit_of_lines(lines)
+            yield _unit_of_lines(lines, first)
+            first += len(lines)
             lines = []
     if lines:
-        yield _unit_of_lines(lines)
+        yield _unit_of_lines(lines, first)
 
 
-def _unit_of_lines(lines: list[str]) -> Unit:
-    return Unit("sentences", "".join(f"{line}\n" for line in lines).encode(), PACKAGES)
+def _unit_of_lines(lines: list[str], first: int) -> Unit:
+    return Unit("sentences", "".join(f"{line}\n" for line in lines).encode(), PACKAGES, first)

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -20,18 +20,40 @@ ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PRO
 JOIN_SECONDS = 300
 
 
-def join() -> None:
-    """Joins the other processes of the job if the environment's JAX_NUM_PROCESSES says that there are any.
+class Place(NamedTuple):
+    """One process among `count`; process 0 is met at `address`, host:port, which is empty for one alone."""
 
-    JAX_COORDINATOR_ADDRESS is then host:port of process 0, and JAX_PROCESS_ID the number of this process. Where neither is
-    set jax finds out both by itself: on Cloud TPU, Kubernetes, Slurm and Open MPI. Must come before anything touches a device.
+    address: str
+    count: int
+    index: int
+
+
+def place() -> Place:
+    """Where this process stands, before any of them has met.
+
+    JAX_NUM_PROCESSES in the environment says how many there are, JAX_COORDINATOR_ADDRESS where process 0 is met, and
+    JAX_PROCESS_ID which one this is. Where neither of the last two is set jax finds out both by itself: on Cloud TPU, Kubernetes,
+    Slurm and Open MPI.
 
     Raises:
-        UserError: the variables contradict each other, or the others do not answer within JOIN_SECONDS.
+        UserError: the variables contradict each other, or nothing knows them.
     """
+    address, count, index = _place()
+    if count == 1 or address is not None:
+        return Place(address or "", count, index or 0)
+    from jax._src.clusters import ClusterEnv  # no part of the public jax says it; the same in 0.10 and 0.12
+
+    address, _, index, _ = ClusterEnv.auto_detect_unset_distributed_params(None, count, None, None, None, JOIN_SECONDS)
+    if address is None or index is None:
+        raise UserError(f"nothing says where the {count} processes meet", expected=f"{ADDRESS} and {INDEX} in the environment")
+    return Place(address, count, index)
+
+
+def _place() -> tuple[str | None, int, int | None]:
+    """Address, count and index, as far as the environment says them."""
     count = _number(COUNT, 1)
-    if count == 1 or jax.distributed.is_initialized():
-        return
+    if count == 1:
+        return None, 1, None
     address, index = os.environ.get(ADDRESS), _number(INDEX, None)
     if (address is None) != (index is None) or (index is not None and not 0 <= index < count):
         raise UserError(
@@ -39,30 +61,52 @@ def join() -> None:
             got=f"{ADDRESS}={address}, {INDEX}={index}",
             expected=f"host:port of process 0 and a number from 0 to {count - 1}; or neither, where the cluster is known to jax",
         )
+    return address, count, index
+
+
+def join(seconds: int | None = None) -> None:
+    """Joins the other processes of the job if the environment's JAX_NUM_PROCESSES says that there are any, see `place`. Must come
+    before anything touches a device.
+
+    Args:
+        seconds: how long to wait for them; JOIN_SECONDS where it is not given.
+
+    Raises:
+        UserError: the variables contradict each other, or the others do not answer in time.
+    """
+    address, count, index = _place()
+    if count == 1 or jax.distributed.is_initialized():
+        return
+    seconds = seconds or JOIN_SECONDS
     if address:
-        print(f"process {index} of {count}: meeting at {address}, for at most {JOIN_SECONDS} seconds", file=sys.stderr)
+        print(f"process {index} of {count}: meeting at {address}, for at most {seconds} seconds", file=sys.stderr)
     if index:
-        _wait_for(address)
+        # jax itself would end the process with a trace of C++ when the address never answers.
+        connect(address, seconds).close()
     given = {} if address is None else {"coordinator_address": address, "num_processes": count, "process_id": index}
     try:
-        jax.distributed.initialize(**given, initialization_timeout=JOIN_SECONDS)
+        jax.distributed.initialize(**given, initialization_timeout=seconds)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             "cannot join the other processes",
             got=str(error).splitlines()[0][:200],
-            expected=f"{count} processes, started within {JOIN_SECONDS} seconds, that all reach {address or 'the coordinator'}",
+            expected=f"{count} processes, started within {seconds} seconds, that all reach {address or 'the coordinator'}",
         ) from None
     if jax.process_count() != count:
         raise UserError(f"{COUNT} is not the number of processes that met", got=count, expected=str(jax.process_count()))
 
 
-def _wait_for(address: str) -> None:
-    """Returns when the address answers; jax itself would end the process with a trace of C++ when it never does."""
+def connect(address: str, seconds: float) -> socket.socket:
+    """A connection to process 0, tried again until there is one.
+
+    Raises:
+        UserError: it does not answer in time.
+    """
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + JOIN_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            return socket.create_connection((host, int(port)), timeout=JOIN_SECONDS).close()
+            return socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
         except ValueError:
             raise UserError(f"{ADDRESS} is not an address", got=address, expected="host:port") from None
         except OSError as error:
@@ -70,7 +114,7 @@ def _wait_for(address: str) -> None:
                 raise UserError(
                     "process 0 does not answer",
                     got=f"{address}: {error.strerror or error}",
-                    expected=f"process 0 started within {JOIN_SECONDS} seconds, and its port open to this host",
+                    expected=f"process 0 started within {seconds} seconds, and its port open to this host",
                 ) from None
         time.sleep(0.5)
 
@@ -160,5 +204,9 @@ def end_together(action: Callable[[], int], good: tuple[int, ...]) -> int:
 
 def own_rows(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """This process's rows of a batch that every process has made whole."""
-    index, count = jax.process_index(), jax.process_count()
+    return rows_of(batch, jax.process_index(), jax.process_count())
+
+
+def rows_of(batch: dict[str, np.ndarray], index: int, count: int) -> dict[str, np.ndarray]:
+    """The same for any of so many processes."""
     return {name: rows[index * len(rows) // count : (index + 1) * len(rows) // count] for name, rows in batch.items()}

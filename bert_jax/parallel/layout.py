@@ -75,6 +75,19 @@ def make_layout(
         UserError: the mode is unknown, or devices or batch do not divide.
     """
     devices = list(jax.devices() if devices is None else devices)
+    check_mesh(mode, devices, [batch_size, *later_batch_sizes], fsdp, tensor, accumulate)
+    if accumulate > 1 and objective.compares_rows:
+        raise UserError(
+            "this objective compares all rows of a batch, so that micro-batches would be another loss",
+            got=f"train.accumulate={accumulate}",
+            expected="1",
+            fix="set train.accumulate=1, and a smaller train.train_batch_size or model.remat=full to save memory",
+        )
+    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
+
+
+def check_mesh(mode: str, devices: Sequence, batch_sizes: Sequence[int], fsdp: int, tensor: int, accumulate: int) -> None:
+    """Raises UserError as make_layout does; batch_sizes are those of all phases."""
     if mode not in LAYOUTS:
         raise UserError("parallel.mode is unknown", got=mode, expected=" or ".join(LAYOUTS))
     if mode == "pmap" and (fsdp, tensor) != (1, 1):
@@ -83,22 +96,13 @@ def make_layout(
             got=f"parallel.fsdp={fsdp}, parallel.tensor={tensor}",
             expected="1 and 1, or parallel.mode=jit",
         )
-    if accumulate > 1 and objective.compares_rows:
-        raise UserError(
-            "this objective compares all rows of a batch, so that micro-batches would be another loss",
-            got=f"train.accumulate={accumulate}",
-            expected="1",
-            fix="set train.accumulate=1, and a smaller train.train_batch_size or model.remat=full to save memory",
-        )
     _check_devices(devices, fsdp, tensor, accumulate)
-    rows = {"train.train_batch_size": batch_size}
-    rows |= {f"data.later_phases[{number}]": size for number, size in enumerate(later_batch_sizes)}
-    for name, size in rows.items():
+    names = ["train.train_batch_size", *(f"data.later_phases[{number}]" for number in range(len(batch_sizes) - 1))]
+    for name, size in zip(names, batch_sizes):
         _check_divides(name, size, len(devices) // tensor, accumulate)
-    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
 
 
-def _check_devices(devices: list, fsdp: int, tensor: int, accumulate: int) -> None:
+def _check_devices(devices: Sequence, fsdp: int, tensor: int, accumulate: int) -> None:
     if min(fsdp, tensor, accumulate) < 1 or len(devices) % (fsdp * tensor):
         raise UserError(
             "the devices do not divide into parallel.fsdp times parallel.tensor",

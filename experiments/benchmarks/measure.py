@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from bert_jax.config import write_json
 from bert_jax.errors import UserError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MAX_SPREAD = 0.10
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class Measured(NamedTuple):
@@ -71,6 +74,36 @@ class Process:
         if not line:
             raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
         return json.loads(line)
+
+
+class Tree(NamedTuple):
+    """What a command and the processes that it started took."""
+
+    code: int
+    seconds: float
+    cpu_seconds: float
+    peak_rss_megabytes: float  # the largest sum of resident sets, seen every SECONDS_BETWEEN_LOOKS
+    processes: int
+
+
+def watched(command: Sequence[str], folder: Path, **options) -> Tree:
+    """Runs the command in this folder; options are those of subprocess.Popen."""
+    before = time.monotonic()
+    process = psutil.Popen(command, cwd=folder, **options)
+    peak, processes, cpu = 0, 0, {}
+    while process.poll() is None:
+        tree = [process, *process.children(recursive=True)]
+        memory = 0
+        for member in tree:
+            try:
+                memory += member.memory_info().rss
+                times = member.cpu_times()
+                cpu[member.pid] = times.user + times.system
+            except psutil.NoSuchProcess:
+                continue
+        peak, processes = max(peak, memory), max(processes, len(tree))
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return Tree(process.returncode, time.monotonic() - before, sum(cpu.values()), peak / 1e6, processes)
 
 
 def require_same_loss(processes: Mapping[str, Process], tolerances: Mapping[str, float], reference: str) -> None:

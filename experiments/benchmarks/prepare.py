@@ -13,10 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-
-import psutil
 
 from bert_jax.command import exit_code
 from bert_jax.data import sources
@@ -24,7 +21,6 @@ from bert_jax.data.report import Report
 from experiments.benchmarks import measure
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS_BETWEEN_LOOKS = 0.1
 ALTERED_WORDS = 16
 
 
@@ -52,33 +48,19 @@ def prepare(corpus: Path, vocab_file: str, workers: int, workdir: Path) -> dict:
         "data.num_workers": workers,
     }
     command = [sys.executable, "-m", "bert_jax", "prepare", "--config=configs/bert.py:base", f"--workdir={workdir}"]
-    before = time.monotonic()
-    process = psutil.Popen([*command, *(f"--config.{key}={value}" for key, value in settings.items())], cwd=ROOT)
-    peak, processes, cpu = 0, 0, {}
-    while process.poll() is None:
-        tree = [process, *process.children(recursive=True)]
-        memory = 0
-        for member in tree:
-            try:
-                memory += member.memory_info().rss
-                times = member.cpu_times()
-                cpu[member.pid] = times.user + times.system
-            except psutil.NoSuchProcess:
-                continue
-        peak, processes = max(peak, memory), max(processes, len(tree))
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    megabytes, seconds, cpu_seconds = corpus.stat().st_size / 1e6, time.monotonic() - before, sum(cpu.values())
+    tree = measure.watched([*command, *(f"--config.{key}={value}" for key, value in settings.items())], ROOT)
+    if tree.code:
+        raise subprocess.CalledProcessError(tree.code, command)
+    megabytes = corpus.stat().st_size / 1e6
     return {
         "megabytes": megabytes,
         "workers": workers,
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "megabytes_per_second": megabytes / seconds,
-        "megabytes_per_cpu_second": megabytes / cpu_seconds,
-        "peak_rss_megabytes": peak / 1e6,
-        "processes": processes,
+        "seconds": tree.seconds,
+        "cpu_seconds": tree.cpu_seconds,
+        "megabytes_per_second": megabytes / tree.seconds,
+        "megabytes_per_cpu_second": megabytes / tree.cpu_seconds,
+        "peak_rss_megabytes": tree.peak_rss_megabytes,
+        "processes": tree.processes,
         "store_bytes_per_byte": sum(path.stat().st_size for path in (workdir / "store").rglob("*.*")) / corpus.stat().st_size,
     }
 

@@ -146,6 +146,15 @@ def test_the_documents_of_a_batch_hold_its_text(store, loader):
                 assert any(side.tobytes() in text for text in texts)
 
 
+def test_the_rows_of_the_processes_are_disjoint_and_together_those_of_the_batch(loader):
+    for step in (0, 3, 39):
+        whole, batch = loader.rows(step), loader.batch(step)
+        assert len(set(whole)) == len(whole) and [row for _, row in whole] == batch["example_id"].tolist()
+        assert sum([loader.rows(step, index, 4) for index in range(4)], []) == whole
+    epochs = [epoch for step in range(200) for epoch, _ in loader.rows(step)]
+    assert epochs == sorted(epochs) and epochs[-1] > 2
+
+
 def test_seeking_gives_what_reading_on_gives(store, tmp_path):
     reading = Loader(store.train, TWELVE, CONFIG, tmp_path / "a")
     digests = [digest(reading.batch(step)) for step in range(40)]

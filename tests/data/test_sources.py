@@ -150,6 +150,33 @@ def test_an_endless_document_in_a_json_line_is_cut(tmp_path, monkeypatch):
     assert found == [["12345"] * 2, ["12345"] * 2, ["12345"]] and report.notes == {units.CUT_DOCUMENTS: 2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "lines"),
+    [
+        ("sentences", "\n\nOne.\nTwo.\n\nThree.", [[3, 4], [6]]),
+        ("paragraphs", "One. Two.\nThree.\n\nFour.", [[1, 1, 2], [4]]),
+        ("wiki", WIKI, [[4, 4, 6], [16]]),
+        ("jsonl", '{"text": "One. Two.\\nThree."}\n\n{"text": "Four."}\n', [[1, 1, 1], [3]]),
+        ("histories", "a b c\na b c d\n", [[1], [2]]),
+    ],
+)
+def test_each_sentence_has_the_line_that_it_stands_in(tmp_path, kind, content, lines):
+    units_of_file = units.of_file(write(tmp_path / "a", content), kind, Report())
+    assert [document.lines for unit in units_of_file for document in parse.placed(unit, Report())] == lines
+
+
+def test_lines_are_counted_through_over_units_and_bad_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "UNIT_BYTES", 64)
+    content = b"".join(b"sentence %d\n%s\n" % (n, b"\n" if n % 3 else b"bad \xff\n") for n in range(100))
+    path = write(tmp_path / "a.txt", content)
+    found = [unit for unit in units.of_file(path, "sentences", Report())]
+    stands = content.split(b"\n")
+    placed = [document for unit in found for document in parse.placed(unit, Report("skip"))]
+    assert len(found) > 10 and sum(len(document.lines) for document in placed) == 100
+    for document in placed:
+        assert [stands[line - 1].decode() for line in document.lines] == document.sentences
+
+
 def write_parquet(path: Path, **columns) -> Path:
     parquet.write_table(pyarrow.table(columns), path)
     return path
@@ -386,7 +413,7 @@ def test_the_report_says_what_was_left_out(tmp_path):
     _, report = read(path, "wiki")
     assert report.describe() == (
         "1 files, 2 documents (1 of one sentence), 4 sentences, 0.0 M characters\n"
-        f"left out or changed:\n  1 lines outside of <doc>, first in {path}"
+        f"left out or changed:\n  1 lines outside of <doc>, first in {path}, line 1"
     )
     assert Report(**json.loads(json.dumps(report.to_dict()))) == report
 

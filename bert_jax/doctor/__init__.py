@@ -1,0 +1,1 @@
+"""What can be known before training begins: faults of hosts and of the corpus, each with its place."""
