@@ -62,6 +62,15 @@ def make_layout(
         UserError: the mode is unknown, or devices or batch do not divide.
     """
     devices = list(jax.devices() if devices is None else devices)
+    batch_sizes = (batch_size, *later_batch_sizes)
+    check_layout(mode, objective, devices, batch_sizes, fsdp=fsdp, tensor=tensor, accumulate=accumulate)
+    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
+
+
+def check_layout(
+    mode: str, objective, devices: Sequence, batch_sizes: Sequence[int], *, fsdp: int, tensor: int, accumulate: int
+) -> None:
+    """Raises UserError as make_layout does; of the devices only their number on each process is looked at."""
     if mode not in LAYOUTS:
         raise UserError("parallel.mode is unknown", got=mode, expected=" or ".join(LAYOUTS))
     if mode == "pmap" and (fsdp, tensor) != (1, 1):
@@ -78,14 +87,12 @@ def make_layout(
             fix="set train.accumulate=1, and a smaller train.train_batch_size or model.remat=full to save memory",
         )
     _check_devices(devices, fsdp, tensor, accumulate)
-    rows = {"train.train_batch_size": batch_size}
-    rows |= {f"data.later_phases[{number}]": size for number, size in enumerate(later_batch_sizes)}
-    for name, size in rows.items():
+    for number, size in enumerate(batch_sizes):
+        name = f"data.later_phases[{number - 1}]" if number else "train.train_batch_size"
         _check_divides(name, size, len(devices) // tensor, accumulate)
-    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
 
 
-def _check_devices(devices: list, fsdp: int, tensor: int, accumulate: int) -> None:
+def _check_devices(devices: Sequence, fsdp: int, tensor: int, accumulate: int) -> None:
     if min(fsdp, tensor, accumulate) < 1 or len(devices) % (fsdp * tensor):
         raise UserError(
             "the devices do not divide into parallel.fsdp times parallel.tensor",
