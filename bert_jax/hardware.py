@@ -3,7 +3,7 @@
 Sources. TPU peaks, memory and slice shapes: the Cloud TPU documentation pages "TPU v2", "TPU v3", "TPU v4", "TPU v5e", "TPU v5p"
 and "TPU v6e"; runtime versions: its page "Cloud TPU software versions". GPU peaks: the NVIDIA data sheets of A100, H100 (SXM) and
 H200, dense, that is without the factor 2 of structured sparsity. TPU prices: US dollars per chip and hour in the cheapest US
-region, from SkyPilot's catalog of Google Cloud (v8; v4 from the page "Cloud TPU pricing"; none was read of v2 and v3). Spot prices
+region, from SkyPilot's catalog of Google Cloud (v8; v4 from the page "Cloud TPU pricing"; none was read of v2, v3). Spot prices
 move, and other regions ask up to twice as much. GPU prices differ too much between providers for one number and are left unknown.
 """
 
@@ -26,6 +26,7 @@ class Chip:
         device_kinds: what jax.devices()[0].device_kind says on it.
         bf16_tflops: peak of dense bfloat16 matrix products, 10^12 floating point operations per second and chip.
         hbm_gb: memory per chip, GiB.
+        granted_gb: what of it programs can have.
         hbm_gb_per_s: bandwidth of that memory.
         usd_on_demand, usd_spot: per chip and hour on PRICES_READ; None where unknown.
         jax_devices: devices that JAX shows per chip.
@@ -34,6 +35,7 @@ class Chip:
     device_kinds: tuple[str, ...]
     bf16_tflops: float
     hbm_gb: float
+    granted_gb: float
     hbm_gb_per_s: float
     usd_on_demand: float | None
     usd_spot: float | None
@@ -67,15 +69,15 @@ class CloudTpu:
 # fmt: off
 CHIPS = {
     #                 device_kind in JAX            TFLOP/s  GiB  GB/s  USD, spot  JAX devices
-    "v2":      Chip(("TPU v2",),                         46,  16,  700, None, None, 2),
-    "v3":      Chip(("TPU v3",),                        123,  32,  900, None, None, 2),
-    "v4":      Chip(("TPU v4",),                        275,  32, 1228, 3.22, None),
-    "v5e":     Chip(("TPU v5 lite", "TPU v5e"),         197,  16,  819, 1.20, 0.245),
-    "v5p":     Chip(("TPU v5", "TPU v5p"),              459,  95, 2765, 4.20, 0.836),
-    "v6e":     Chip(("TPU v6 lite", "TPU v6e"),         918,  32, 1638, 2.70, 0.544),
-    "A100-80": Chip(("NVIDIA A100-SXM4-80GB",),         312,  80, 2039, None, None),
-    "H100":    Chip(("NVIDIA H100 80GB HBM3",),         989,  80, 3350, None, None),
-    "H200":    Chip(("NVIDIA H200",),                   989, 141, 4800, None, None),
+    "v2":      Chip(("TPU v2",),   46,   16,     16,   700, None, None, 2),
+    "v3":      Chip(("TPU v3",),  123,   32,     32,   900, None, None, 2),
+    "v4":      Chip(("TPU v4",),  275,   32,     32,  1228, 3.22, None),
+    "v5e":     Chip(("TPU v5 lite", "TPU v5e"),  197,   16,     16,   819, 1.20, 0.245),
+    "v5p":     Chip(("TPU v5", "TPU v5p"),  459,   95,     95,  2765, 4.20, 0.836),
+    "v6e":     Chip(("TPU v6 lite", "TPU v6e"),  918,   32,     32,  1638, 2.70, 0.544),
+    "A100-80": Chip(("NVIDIA A100-SXM4-80GB",),  312,   80,   60.0,  2039, None, None),
+    "H100":    Chip(("NVIDIA H100 80GB HBM3",),  989,   80,   60.0,  3350, None, None),
+    "H200":    Chip(("NVIDIA H200",),  989,  141, 105.75,  4800, None, None),
 }
 
 _SQUARES = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16".split()
@@ -170,8 +172,8 @@ def parse_target(text: str) -> Slice:
         raise UserError("there is no such chip", got=text, expected=f"perhaps {' or '.join(near)}, as in v5e:4x4 or H100:8")
     slices = {slice_.topology: slice_ for slice_ in _slices(chip)}
     if layout not in slices:
-        asked = max(1, math.prod(int(axis) for axis in re.findall("[0-9]{1,5}", layout)))
-        near = sorted(slices, key=lambda name: abs(math.log(slices[name].chips / asked)))[:2]
+        asked = math.prod(int(axis) for axis in re.findall("[0-9]{1,5}", layout))
+        near = sorted(slices, key=lambda name: abs(slices[name].chips - asked))[:2]
         named = " or ".join(f"{chip}:{name} ({slices[name].chips} chips)" for name in near)
         raise UserError(f"there is no such topology of {chip}", got=text, expected=f"perhaps {named}")
     return slices[layout]

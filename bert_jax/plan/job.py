@@ -98,8 +98,3 @@ def _check(config, objective: Objective, target: Slice, rows: LoaderConfig) -> N
 def with_rows(phase: Phase, job: Job, rows: int) -> Phase:
     """The phase with so many rows at a time on each group of devices that shares them."""
     return phase._replace(batch_size=rows * job.row_groups * job.config.train.accumulate)
-
-
-def rows_at_a_time(phase: Phase, job: Job) -> int:
-    """Of each device, in one micro-batch."""
-    return phase.batch_size // (job.row_groups * job.config.train.accumulate)
