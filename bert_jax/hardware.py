@@ -26,7 +26,8 @@ class Chip:
         device_kinds: what jax.devices()[0].device_kind says on it.
         bf16_tflops: peak of dense bfloat16 matrix products, 10^12 floating point operations per second and chip.
         hbm_gb: memory per chip, GiB.
-        granted_gb: what of it programs can have.
+        granted_gb: what of it programs can have, GiB: of TPUs as libtpu 0.0.42 says when it refuses a program, of GPUs three
+            quarters (JAX documentation, "GPU memory allocation").
         hbm_gb_per_s: bandwidth of that memory.
         usd_on_demand, usd_spot: per chip and hour on PRICES_READ; None where unknown.
         jax_devices: devices that JAX shows per chip.
@@ -68,16 +69,16 @@ class CloudTpu:
 
 # fmt: off
 CHIPS = {
-    #                 device_kind in JAX            TFLOP/s  GiB  GB/s  USD, spot  JAX devices
-    "v2":      Chip(("TPU v2",),   46,   16,     16,   700, None, None, 2),
-    "v3":      Chip(("TPU v3",),  123,   32,     32,   900, None, None, 2),
-    "v4":      Chip(("TPU v4",),  275,   32,     32,  1228, 3.22, None),
-    "v5e":     Chip(("TPU v5 lite", "TPU v5e"),  197,   16,     16,   819, 1.20, 0.245),
-    "v5p":     Chip(("TPU v5", "TPU v5p"),  459,   95,     95,  2765, 4.20, 0.836),
-    "v6e":     Chip(("TPU v6 lite", "TPU v6e"),  918,   32,     32,  1638, 2.70, 0.544),
-    "A100-80": Chip(("NVIDIA A100-SXM4-80GB",),  312,   80,   60.0,  2039, None, None),
-    "H100":    Chip(("NVIDIA H100 80GB HBM3",),  989,   80,   60.0,  3350, None, None),
-    "H200":    Chip(("NVIDIA H200",),  989,  141, 105.75,  4800, None, None),
+    #                 device_kind in JAX            TFLOP/s  GiB granted GB/s  USD, spot; JAX devices
+    "v2":      Chip(("TPU v2",),                         46,  16,  14.96,  700, None, None, 2),
+    "v3":      Chip(("TPU v3",),                        123,  32,  30.96,  900, None, None, 2),
+    "v4":      Chip(("TPU v4",),                        275,  32,  30.75, 1228, 3.22, None),
+    "v5e":     Chip(("TPU v5 lite", "TPU v5e"),         197,  16,  15.75,  819, 1.20, 0.245),
+    "v5p":     Chip(("TPU v5", "TPU v5p"),              459,  95,  95.74, 2765, 4.20, 0.836),
+    "v6e":     Chip(("TPU v6 lite", "TPU v6e"),         918,  32,  31.25, 1638, 2.70, 0.544),
+    "A100-80": Chip(("NVIDIA A100-SXM4-80GB",),         312,  80,  60.00, 2039, None, None),
+    "H100":    Chip(("NVIDIA H100 80GB HBM3",),         989,  80,  60.00, 3350, None, None),
+    "H200":    Chip(("NVIDIA H200",),                   989, 141, 105.75, 4800, None, None),
 }
 
 _SQUARES = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16".split()

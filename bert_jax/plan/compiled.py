@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import re
 from typing import NamedTuple
 
 import jax
@@ -15,21 +14,31 @@ from bert_jax.parallel.layout import make_layout
 from bert_jax.plan import hlo
 from bert_jax.plan.job import Job
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+# A TPU v4 has two cores that JAX shows as one device; a slice of one chip has a host of one.
+OPTIONS = {"v4": {"chip_config_name": "megacore"}}
+OPTIONS_OF_ONE_CHIP = {"chips_per_host_bounds": [1, 1, 1]}
+
+
+ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 class Compiled(NamedTuple):
     """
     Attributes:
-        memory: part -> bytes of one device; where the compiler refuses, "needed" alone, as far as it says.
-        limit: bytes that it grants, which it only says when it refuses.
+        memory: part -> bytes that a device sets aside; nothing where the compiler refuses.
+        live: bytes of these that are in use at the fullest moment: the compiler does not fill all gaps.
         sent: kind of collective -> what one step sends.
+        refusal: what the compiler says where the step does not fit.
     """
 
-    fits: bool
     memory: dict[str, int]
-    limit: int = 0
+    live: int = 0
     sent: dict[str, hlo.Sent] = {}
+    refusal: str = ""
+
+    @property
+    def fits(self) -> bool:
+        return not self.refusal
 
     @property
     def total(self) -> int:
@@ -47,11 +56,11 @@ def compile_step(job: Job, phase: Phase) -> Compiled:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return _refused(str(error))
+        return Compiled({}, refusal=str(error).splitlines()[0])
     memory = program.memory_analysis()
     arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     parts = {"arguments": arguments, "temporary": memory.temp_size_in_bytes, "program": memory.generated_code_size_in_bytes}
-    return Compiled(True, parts, sent=hlo.collectives(program.as_text()))
+    return Compiled(parts, memory.peak_memory_in_bytes, hlo.collectives(program.as_text()))
 
 
 def lowered(job: Job, phase: Phase):
@@ -72,19 +81,14 @@ def lowered(job: Job, phase: Phase):
 
 
 def _devices(job: Job) -> list:
-    # What libtpu would otherwise ask the metadata server of a Google machine for.
-    for name, value in {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}.items():
+    # What libtpu would otherwise ask the metadata server of a Google machine for; nobody else on this machine uses a TPU.
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     name = f"{job.target.chip}:{job.target.topology}"
-    try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
-    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
-        raise UserError("libtpu does not know this topology", got=name, expected=str(error).splitlines()[0]) from None
-
-
-def _refused(message: str) -> Compiled:
-    used = re.search(r"Used ([\d.]+)([KMG]?) of ([\d.]+)([KMG]?) hbm", message)
-    if not used:
-        return Compiled(False, {})
-    needed, limit = (float(used[place]) * UNITS[used[place + 1]] for place in (1, 3))
-    return Compiled(False, {"needed": int(needed)}, int(limit))
+    options = OPTIONS.get(job.target.chip, {}) | (OPTIONS_OF_ONE_CHIP if job.target.chips == 1 else {})
+    devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
+    if len(devices) != job.target.devices:
+        raise UserError(
+            "libtpu shows other devices than the table of chips", got=f"{name}: {len(devices)}", expected=str(job.target.devices)
+        )
+    return devices

@@ -38,9 +38,10 @@ def collectives(text: str) -> dict[str, Sent]:
     for instruction, times, shapes in _executed(text):
         kind = instruction.opcode.removesuffix("-start")
         if kind in COLLECTIVES:
-            size = max(_size(instruction.shape), sum(_size(shapes[name]) for name in _operands(instruction, shapes)))
-            if instruction.opcode.endswith("-start") and kind == "all-gather":  # its result holds the operand too
-                size = _size(instruction.shape) - sum(_size(shapes[name]) for name in _operands(instruction, shapes))
+            result, operands = _size(instruction.shape), sum(_size(shapes[name]) for name in _operands(instruction, shapes))
+            if instruction.opcode != kind:  # the first half of one, whose result mostly holds its operands too
+                result -= operands
+            size = max(result, operands)
             count, total = found.get(kind, Sent(0, 0))
             found[kind] = Sent(count + times, total + times * size)
     return found

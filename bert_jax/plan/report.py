@@ -43,7 +43,7 @@ def _phase_lines(plan: Plan, phase: PhasePlan, number: int) -> Iterable[str]:
     yield f"phase {number}: {phase.steps:,} steps of {rows:,} rows x {length}"
     for name, size in phase.estimate.memory.items():
         if size:
-            yield _line(name, f"{size / GIB:8.3f} GiB", COMPUTED)
+            yield _line(name, f"{size / GIB:8.3f} GiB", ASSUMED if name.startswith("gaps") else COMPUTED)
     yield _line("together", f"{phase.estimate.total / GIB:8.3f} GiB", COMPUTED)
     if phase.compiled:
         of = ", ".join(f"{part} {size / GIB:.3f}" for part, size in phase.compiled.memory.items())
