@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import UserError
@@ -124,7 +125,9 @@ def _check_divides(name: str, batch_size: int, split: int, accumulate: int) -> N
 def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int, accumulate: int) -> Layout:
     """One program over a mesh of (data, fsdp, tensor): rows split over the first two, parameters by `rules`; XLA adds up."""
     sizes = (len(devices) // (fsdp * tensor), fsdp, tensor)
-    mesh = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices)
+    # A slice of 4 x 4 chips has no axis of 8 or of 2: such meshes cut one of its own.
+    placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    mesh = Mesh(placed, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(ROWS))
     objective = _on_mesh(objective, mesh)
     step = make_train_step(objective, optimizer, seed, accumulate=accumulate)

@@ -17,32 +17,25 @@ from bert_jax.plan.job import Job
 # A TPU v4 has two cores that JAX shows as one device; a slice of one chip has a host of one.
 OPTIONS = {"v4": {"chip_config_name": "megacore"}}
 OPTIONS_OF_ONE_CHIP = {"chips_per_host_bounds": [1, 1, 1]}
-
-
 ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 class Compiled(NamedTuple):
     """
     Attributes:
-        memory: part -> bytes that a device sets aside; nothing where the compiler refuses.
-        live: bytes of these that are in use at the fullest moment: the compiler does not fill all gaps.
+        memory: bytes of a device in use at the fullest moment, 0 where the compiler refuses: peak_memory_in_bytes of XLA's
+            memory_analysis(). Its temp_size_in_bytes is no measure: with the arguments it can come to more than the device has.
         sent: kind of collective -> what one step sends.
         refusal: what the compiler says where the step does not fit.
     """
 
-    memory: dict[str, int]
-    live: int = 0
+    memory: int = 0
     sent: dict[str, hlo.Sent] = {}
     refusal: str = ""
 
     @property
     def fits(self) -> bool:
         return not self.refusal
-
-    @property
-    def total(self) -> int:
-        return sum(self.memory.values())
 
 
 def can_compile(job: Job) -> bool:
@@ -56,11 +49,8 @@ def compile_step(job: Job, phase: Phase) -> Compiled:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return Compiled({}, refusal=str(error).splitlines()[0])
-    memory = program.memory_analysis()
-    arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    parts = {"arguments": arguments, "temporary": memory.temp_size_in_bytes, "program": memory.generated_code_size_in_bytes}
-    return Compiled(parts, memory.peak_memory_in_bytes, hlo.collectives(program.as_text()))
+        return Compiled(refusal=str(error).splitlines()[0])
+    return Compiled(program.memory_analysis().peak_memory_in_bytes, hlo.collectives(program.as_text()))
 
 
 def lowered(job: Job, phase: Phase):

@@ -12,10 +12,6 @@ from bert_jax.parallel.step import make_train_step
 from bert_jax.plan.job import Job
 from bert_jax.plan.traced import Needs, Place, needs
 
-# So much more than what a step stores at once beside its arguments is set aside for it: what an array leaves free is not always of
-# use to another. 0.13 to 0.32 were seen in steps compiled for TPUs (experiments/benchmarks/results/plan_memory.json).
-GAPS = 0.25
-
 
 class Estimate(NamedTuple):
     """
@@ -51,7 +47,6 @@ def estimate(job: Job, phase: Phase) -> Estimate:
         "gradients": found.stored["gradients"],
         "kept for the backward pass": found.stored["kept"],
         "working space": found.stored["working"],
-        "gaps between them": round(GAPS * sum(found.stored.values())),
     }
     whole = _bytes(state.params)
     sent = {

@@ -15,7 +15,6 @@ def lines(plan: Plan, config_argument: str, mfu: float) -> list[str]:
         mfu: the share of the peak that training is taken to reach.
     """
     job, target = plan.job, plan.job.target
-    chip = hardware.CHIPS[target.chip]
     name = f"{target.chip}:{target.topology} ({target.gcloud_type})" if target.topology else f"{target.chips} x {target.chip}"
     hosts = f"{target.hosts} host{'s' * (target.hosts > 1)}"
     mesh = " x ".join(f"{axis} {size}" for axis, size in job.mesh.items())
@@ -24,9 +23,7 @@ def lines(plan: Plan, config_argument: str, mfu: float) -> list[str]:
         f"{config_argument} on {name}",
         _line("devices", f"{target.devices} on {hosts}; mesh {mesh}, mode {job.config.parallel.mode}", COMPUTED),
         _line("vocabulary", f"{job.vocab_size:,} pieces", vocabulary),
-        _line(
-            "memory of a device", f"{plan.granted / GIB:.2f} GiB for programs, of {chip.hbm_gb / chip.jax_devices:g} GiB", ASSUMED
-        ),
+        _line("memory of a device", f"{plan.granted / GIB:.2f} GiB for programs", ASSUMED),
     ]
     for number, phase in enumerate(plan.phases, 1):
         out += ["", *_phase_lines(plan, phase, number)]
@@ -43,11 +40,12 @@ def _phase_lines(plan: Plan, phase: PhasePlan, number: int) -> Iterable[str]:
     yield f"phase {number}: {phase.steps:,} steps of {rows:,} rows x {length}"
     for name, size in phase.estimate.memory.items():
         if size:
-            yield _line(name, f"{size / GIB:8.3f} GiB", ASSUMED if name.startswith("gaps") else COMPUTED)
+            yield _line(name, f"{size / GIB:8.3f} GiB", COMPUTED)
     yield _line("together", f"{phase.estimate.total / GIB:8.3f} GiB", COMPUTED)
-    if phase.compiled:
-        of = ", ".join(f"{part} {size / GIB:.3f}" for part, size in phase.compiled.memory.items())
-        yield _line("the compiler's own figure", f"{phase.compiled.total / GIB:8.3f} GiB: {of}", COMPILED)
+    if phase.compiled and phase.compiled.fits:
+        yield _line("by the compiler's count", f"{phase.compiled.memory / GIB:8.3f} GiB", COMPILED)
+    elif phase.compiled:
+        yield _line("the compiler refuses", phase.compiled.refusal, COMPILED)
     how = COMPILED if phase.compiled else COMPUTED
     yield _line("fits", "yes" if phase.fits(plan.granted) else "NO", how)
     of_batch = f"{phase.largest_batch:,} rows" if phase.largest_batch else "none"
