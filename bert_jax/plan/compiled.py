@@ -64,21 +64,21 @@ def lowered(job: Job, phase: Phase):
         fsdp=config.parallel.fsdp,
         tensor=config.parallel.tensor,
         accumulate=config.train.accumulate,
-        devices=_devices(job),
+        devices=devices(job),
     )
     frozen = job.frozen  # shapes without places: copied to every device
     return layout.train_step.lower(*layout.abstract(job.state(), job.batch(phase)), frozen)
 
 
-def _devices(job: Job) -> list:
+def devices(job: Job) -> list:
     # What libtpu would otherwise ask the metadata server of a Google machine for; nobody else on this machine uses a TPU.
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     name = f"{job.target.chip}:{job.target.topology}"
     options = OPTIONS.get(job.target.chip, {}) | (OPTIONS_OF_ONE_CHIP if job.target.chips == 1 else {})
-    devices = list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
-    if len(devices) != job.target.devices:
+    found = list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
+    if len(found) != job.target.devices:
         raise UserError(
-            "libtpu shows other devices than the table of chips", got=f"{name}: {len(devices)}", expected=str(job.target.devices)
+            "libtpu shows other devices than the table of chips", got=f"{name}: {len(found)}", expected=str(job.target.devices)
         )
-    return devices
+    return found
