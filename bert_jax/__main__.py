@@ -1,6 +1,7 @@
 """python -m bert_jax VERB --config=FILE[:arg] --workdir=FOLDER [--config.section.key=value ...]"""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from bert_jax import config as configs
 from bert_jax.command import exit_code
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
+from bert_jax.ranges import PART_OR_ALL, require
 
 # Each verb imports what it needs when it runs: help and text tools answer at once, without waiting for jax.
 
@@ -64,6 +66,18 @@ def train(args, config) -> int:
         return EXIT_DONE
 
     return hosts.end_together(lambda: exit_code(work), good=(EXIT_DONE, EXIT_RESTART))
+
+
+def plan(args, config) -> int:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # with libtpu installed jax would else look for a TPU of this machine
+    from bert_jax import hardware
+    from bert_jax.plan import planning, report
+
+    require("plan", {"mfu": args.mfu}, {"mfu": PART_OR_ALL})
+    target = hardware.parse_target(args.target)
+    found = planning.make_plan(config, target, args.compile, say=lambda line: print(line, file=sys.stderr, flush=True))
+    print("\n".join(report.lines(found, args.config, args.mfu)))
+    return EXIT_DONE
 
 
 def finetune(args, config) -> int:
@@ -129,6 +143,7 @@ class Verb(NamedTuple):
     help: str
     needs_config: bool
     options: tuple = ()
+    needs_workdir: bool = True
 
 
 VERBS = {
@@ -152,6 +167,24 @@ VERBS = {
             ("--step", {"type": int, "required": True, "help": "number of the update, as in metrics.jsonl"}),
             ("--rows", {"type": int, "default": 8, "help": "how many rows"}),
         ),
+    ),
+    "plan": Verb(
+        plan,
+        "check a pretraining job on a machine that is not here: memory, largest batch, time, cost",
+        needs_config=True,
+        options=(
+            ("--target", {"required": True, "help": "v5e:16x16, v5litepod-256, H100:8, ..."}),
+            ("--mfu", {"type": float, "default": 0.4, "help": "hours and cost are given for this share of the peak"}),
+            (
+                "--compile",
+                {
+                    "choices": ("no", "once", "border"),
+                    "default": "once",
+                    "help": "with libtpu, for a TPU: the step of each phase once, or until the largest batch is found",
+                },
+            ),
+        ),
+        needs_workdir=False,
     ),
     "finetune": Verb(
         finetune, "train a pretrained encoder on a task and score it; the same command continues", needs_config=True
@@ -222,7 +255,8 @@ def main(argv: list[str] | None = None) -> int:
             sub.add_argument(
                 "--config", required=True, metavar="FILE[:arg]", help="for instance configs/quickstart.py or configs/bert.py:base"
             )
-        sub.add_argument("--workdir", required=True, type=Path, help="the folder of the run")
+        if verb.needs_workdir:
+            sub.add_argument("--workdir", required=True, type=Path, help="the folder of the run")
         for option, settings in verb.options:
             sub.add_argument(option, **settings)
     args, rest = parser.parse_known_args(argv)

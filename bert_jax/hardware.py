@@ -1,13 +1,14 @@
 """One table of chips: peaks, memory, prices, and how Google Cloud counts and names slices of them.
 
-Sources. TPU peaks, memory and slice shapes: the Cloud TPU documentation pages "TPU v4", "TPU v5e", "TPU v5p" and "TPU v6e";
-runtime versions: its page "Cloud TPU software versions". GPU peaks: the NVIDIA data sheets of A100, H100 (SXM) and H200, dense,
-that is without the factor 2 of structured sparsity. TPU prices: US dollars per chip and hour in the cheapest US region, from
-SkyPilot's catalog of Google Cloud (v8; v4 from the page "Cloud TPU pricing"). Spot prices move, and other regions ask up to
-twice as much. GPU prices differ too much between providers for one number and are left unknown.
+Sources. TPU peaks, memory and slice shapes: the Cloud TPU documentation pages "TPU v2", "TPU v3", "TPU v4", "TPU v5e", "TPU v5p"
+and "TPU v6e"; runtime versions: its page "Cloud TPU software versions". GPU peaks: the NVIDIA data sheets of A100, H100 (SXM) and
+H200, dense, that is without the factor 2 of structured sparsity. TPU prices: US dollars per chip and hour in the cheapest US
+region, from SkyPilot's catalog of Google Cloud (v8; v4 from the page "Cloud TPU pricing"; none was read of v2, v3). Spot prices
+move, and other regions ask up to twice as much. GPU prices differ too much between providers for one number and are left unknown.
 """
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +25,9 @@ class Chip:
     Args:
         device_kinds: what jax.devices()[0].device_kind says on it.
         bf16_tflops: peak of dense bfloat16 matrix products, 10^12 floating point operations per second and chip.
-        hbm_gb: memory per chip.
+        hbm_gb: memory per chip, GiB.
+        granted_gb: what of it programs can have, GiB: of TPUs as libtpu 0.0.42 says when it refuses a program, of GPUs three
+            quarters (JAX documentation, "GPU memory allocation").
         hbm_gb_per_s: bandwidth of that memory.
         usd_on_demand, usd_spot: per chip and hour on PRICES_READ; None where unknown.
         jax_devices: devices that JAX shows per chip.
@@ -33,6 +36,7 @@ class Chip:
     device_kinds: tuple[str, ...]
     bf16_tflops: float
     hbm_gb: float
+    granted_gb: float
     hbm_gb_per_s: float
     usd_on_demand: float | None
     usd_spot: float | None
@@ -48,7 +52,7 @@ class CloudTpu:
         counted_per_chip: how much one chip adds to the number in the type: 1 where chips are counted, 2 where TensorCores are.
         one_host: the slices that are one VM, in chips.
         host_chips: chips of each VM of a larger slice.
-        largest: chips of the largest slice.
+        topologies: how the chips of each slice are laid out, the smallest first.
         runtime_version: the software of the VM, gcloud's --version.
     """
 
@@ -56,7 +60,7 @@ class CloudTpu:
     counted_per_chip: int
     one_host: tuple[int, ...]
     host_chips: int
-    largest: int
+    topologies: tuple[str, ...]
     runtime_version: str
 
     def type_name(self, chips: int) -> str:
@@ -65,33 +69,46 @@ class CloudTpu:
 
 # fmt: off
 CHIPS = {
-    #                 device_kind in JAX            TFLOP/s   GB  GB/s  USD, spot
-    "v4":      Chip(("TPU v4",),                        275,  32, 1228, 3.22, None),
-    "v5e":     Chip(("TPU v5 lite", "TPU v5e"),         197,  16,  819, 1.20, 0.245),
-    "v5p":     Chip(("TPU v5", "TPU v5p"),              459,  95, 2765, 4.20, 0.836),
-    "v6e":     Chip(("TPU v6 lite", "TPU v6e"),         918,  32, 1638, 2.70, 0.544),
-    "A100-80": Chip(("NVIDIA A100-SXM4-80GB",),         312,  80, 2039, None, None),
-    "H100":    Chip(("NVIDIA H100 80GB HBM3",),         989,  80, 3350, None, None),
-    "H200":    Chip(("NVIDIA H200",),                   989, 141, 4800, None, None),
+    #                 device_kind in JAX            TFLOP/s  GiB granted GB/s  USD, spot; JAX devices
+    "v2":      Chip(("TPU v2",),                         46,  16,  14.96,  700, None, None, 2),
+    "v3":      Chip(("TPU v3",),                        123,  32,  30.96,  900, None, None, 2),
+    "v4":      Chip(("TPU v4",),                        275,  32,  30.75, 1228, 3.22, None),
+    "v5e":     Chip(("TPU v5 lite", "TPU v5e"),         197,  16,  15.75,  819, 1.20, 0.245),
+    "v5p":     Chip(("TPU v5", "TPU v5p"),              459,  95,  95.74, 2765, 4.20, 0.836),
+    "v6e":     Chip(("TPU v6 lite", "TPU v6e"),         918,  32,  31.25, 1638, 2.70, 0.544),
+    "A100-80": Chip(("NVIDIA A100-SXM4-80GB",),         312,  80,  60.00, 2039, None, None),
+    "H100":    Chip(("NVIDIA H100 80GB HBM3",),         989,  80,  60.00, 3350, None, None),
+    "H200":    Chip(("NVIDIA H200",),                   989, 141, 105.75, 4800, None, None),
 }
 
+_SQUARES = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16".split()
+_CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16".split()
+
 CLOUD_TPUS = {
-    "v4":  CloudTpu("v4",        2, (4,),      4, 2048, "tpu-ubuntu2204-base"),
-    "v5e": CloudTpu("v5litepod", 1, (1, 4, 8), 4,  256, "v2-alpha-tpuv5-lite"),
-    "v5p": CloudTpu("v5p",       2, (4,),      4, 6144, "v2-alpha-tpuv5"),
-    "v6e": CloudTpu("v6e",       1, (1, 4, 8), 4,  256, "v2-alpha-tpuv6e"),
+    "v2":  CloudTpu("v2",        2, (4,),      4, ("2x2", "4x4", "8x8", "8x16", "16x16"),          "tpu-ubuntu2204-base"),
+    "v3":  CloudTpu("v3",        2, (4,),      4, ("2x2", *_SQUARES[3:], "16x32", "32x32"),        "tpu-ubuntu2204-base"),
+    "v4":  CloudTpu("v4",        2, (4,),      4, (*_CUBES,),                                      "tpu-ubuntu2204-base"),
+    "v5e": CloudTpu("v5litepod", 1, (1, 4, 8), 4, (*_SQUARES,),                                    "v2-alpha-tpuv5-lite"),
+    "v5p": CloudTpu("v5p",       2, (4,),      4, (*_CUBES, "16x16x16", "16x16x24"),               "v2-alpha-tpuv5"),
+    "v6e": CloudTpu("v6e",       1, (1, 4, 8), 4, (*_SQUARES,),                                    "v2-alpha-tpuv6e"),
 }
 # fmt: on
 
 
 class Slice(NamedTuple):
-    """A slice of a TPU pod, as an accelerator type names it."""
+    """A slice of a TPU pod, as an accelerator type or a topology names it; or so many GPUs, whose last three are empty."""
 
     chip: str
     chips: int
     hosts: int  # virtual machines
-    runtime_version: str
-    gcloud_type: str
+    runtime_version: str = ""
+    gcloud_type: str = ""
+    topology: str = ""
+
+    @property
+    def devices(self) -> int:
+        """As JAX counts them."""
+        return self.chips * CHIPS[self.chip].jax_devices
 
     def usd_per_hour(self, spot: bool) -> float | None:
         """Price of the whole slice on PRICES_READ, None if unknown."""
@@ -99,18 +116,23 @@ class Slice(NamedTuple):
         return None if price is None else price * self.chips
 
 
-def _slices() -> dict[str, Slice]:
-    """Every accelerator type with what it stands for: one host, then each doubling up to the largest slice."""
+def _slices(chip: str) -> list[Slice]:
+    """Every slice of this kind of TPU, the smallest first."""
+    cloud = CLOUD_TPUS[chip]
+    found = []
+    for topology in cloud.topologies:
+        chips = math.prod(map(int, topology.split("x")))
+        hosts = 1 if chips in cloud.one_host else chips // cloud.host_chips
+        found.append(Slice(chip, chips, hosts, cloud.runtime_version, cloud.type_name(chips), topology))
+    return found
+
+
+def _types() -> dict[str, Slice]:
+    """Every accelerator type, and the same with the name of the chip before the number."""
     known = {}
     for chip, cloud in CLOUD_TPUS.items():
-        counts = list(cloud.one_host)
-        while counts[-1] * 2 <= cloud.largest:
-            counts.append(counts[-1] * 2)
-        for chips in counts:
-            hosts = 1 if chips in cloud.one_host else chips // cloud.host_chips
-            gcloud_type = cloud.type_name(chips)
-            known[gcloud_type] = Slice(chip, chips, hosts, cloud.runtime_version, gcloud_type)
-            known[gcloud_type.replace(cloud.prefix, chip)] = known[gcloud_type]
+        for slice_ in _slices(chip):
+            known[slice_.gcloud_type] = known[slice_.gcloud_type.replace(cloud.prefix, chip)] = slice_
     return known
 
 
@@ -120,7 +142,7 @@ def parse_accelerator_type(text: str) -> Slice:
     Raises:
         UserError: no such type; the nearest known ones are named.
     """
-    known = _slices()
+    known = _types()
     if text in known:
         return known[text]
     prefix, _, number = text.lower().rpartition("-")
@@ -130,6 +152,32 @@ def parse_accelerator_type(text: str) -> Slice:
     else:
         near = difflib.get_close_matches(text, known, n=2, cutoff=0.4) or ["v5litepod-8", "v6e-8"]
     raise UserError("there is no such TPU type", got=text, expected=f"perhaps {' or '.join(near)}")
+
+
+def parse_target(text: str) -> Slice:
+    """What a run is planned for: a TPU by its topology, v5e:16x16, or its type, v5litepod-256; GPUs by their number, H100:8, of
+    which a host is taken to have eight.
+
+    Raises:
+        UserError: no such chip, topology or type; the nearest known ones are named.
+    """
+    chip, colon, layout = text.partition(":")
+    if chip in CHIPS and chip not in CLOUD_TPUS:
+        if not re.fullmatch("[1-9][0-9]{0,5}", layout):
+            raise UserError("the number of GPUs is missing", got=text, expected=f"for instance {chip}:8")
+        return Slice(chip, int(layout), hosts=-(-int(layout) // 8))
+    if not colon:
+        return parse_accelerator_type(text)
+    if chip not in CHIPS:
+        near = difflib.get_close_matches(chip, CHIPS, n=2, cutoff=0.3) or list(CHIPS)
+        raise UserError("there is no such chip", got=text, expected=f"perhaps {' or '.join(near)}, as in v5e:4x4 or H100:8")
+    slices = {slice_.topology: slice_ for slice_ in _slices(chip)}
+    if layout not in slices:
+        asked = math.prod(int(axis) for axis in re.findall("[0-9]{1,5}", layout))
+        near = sorted(slices, key=lambda name: abs(slices[name].chips - asked))[:2]
+        named = " or ".join(f"{chip}:{name} ({slices[name].chips} chips)" for name in near)
+        raise UserError(f"there is no such topology of {chip}", got=text, expected=f"perhaps {named}")
+    return slices[layout]
 
 
 def device_peak_flops(device_kind: str) -> float | None:

@@ -38,6 +38,7 @@ LEVELS = {
     "inputs": 6,
     "jobs": 6,
     "trained": 7,
+    "plan": 8,
     "run": 8,
     "finetune": 8,
     "predicting": 8,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bert_jax.batch import FEATURE_IDS, FIELDS
 from bert_jax.data import keyed
 from bert_jax.data.features import Wanted, check_wanted, feature_arrays
 from bert_jax.data.masking import MaskRule, mask_rows
@@ -292,6 +293,27 @@ def majority_baseline(batches: Iterable[Batch]) -> float:
         random_next += float((batch["next_sentence_labels"] * batch["next_sentence_weights"]).sum())
         total += float(batch["next_sentence_weights"].sum())
     return max(random_next, total - random_next) / total
+
+
+def batch_shapes(config: LoaderConfig, phase: Phase) -> dict[str, tuple[tuple[int, ...], str]]:
+    """name -> (shape, dtype) of the arrays of a batch over all processes, known without any text."""
+    sizes = {
+        "B": phase.batch_size,
+        "L": phase.max_seq_length,
+        "P": phase.max_predictions_per_seq,
+        "E": config.max_examples_per_row,
+    }
+    is_packed = config.max_examples_per_row > 1
+    names = ["input_ids", "input_mask", "segment_ids", "example_id"]
+    names += ["masked_lm_positions", "masked_lm_ids", "masked_lm_weights"]
+    names += ["sequence_ids", "position_ids", "cls_positions"] if is_packed else []
+    names += ["next_sentence_labels", "next_sentence_weights"] if config.in_pairs else []
+    fields = {name: FIELDS[name] for name in names} | {f"feature_{wanted.name}": FEATURE_IDS for wanted in config.features}
+    found = {}
+    for name, field_ in fields.items():
+        letters = field_.shape.split(" or ")[-1 if is_packed and "E" in field_.shape else 0]
+        found[name] = (tuple(sizes[letter] for letter in letters), field_.dtype)
+    return found
 
 
 def _plan(split: Split, config: LoaderConfig, phase: Phase, duplicate: int, folder: Path) -> Plan:

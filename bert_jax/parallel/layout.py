@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bert_jax.errors import UserError
@@ -75,7 +76,16 @@ def make_layout(
         UserError: the mode is unknown, or devices or batch do not divide.
     """
     devices = list(jax.devices() if devices is None else devices)
-    check_mesh(mode, devices, [batch_size, *later_batch_sizes], fsdp, tensor, accumulate)
+    batch_sizes = (batch_size, *later_batch_sizes)
+    check_layout(mode, objective, devices, batch_sizes, fsdp=fsdp, tensor=tensor, accumulate=accumulate)
+    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
+
+
+def check_layout(
+    mode: str, objective, devices: Sequence, batch_sizes: Sequence[int], *, fsdp: int, tensor: int, accumulate: int
+) -> None:
+    """Raises UserError as make_layout does; of the devices only their number on each process is looked at."""
+    check_mesh(mode, devices, batch_sizes, fsdp, tensor, accumulate)
     if accumulate > 1 and objective.compares_rows:
         raise UserError(
             "this objective compares all rows of a batch, so that micro-batches would be another loss",
@@ -83,11 +93,10 @@ def make_layout(
             expected="1",
             fix="set train.accumulate=1, and a smaller train.train_batch_size or model.remat=full to save memory",
         )
-    return LAYOUTS[mode](objective, optimizer, seed, devices, fsdp, tensor, accumulate)
 
 
 def check_mesh(mode: str, devices: Sequence, batch_sizes: Sequence[int], fsdp: int, tensor: int, accumulate: int) -> None:
-    """Raises UserError as make_layout does; batch_sizes are those of all phases."""
+    """What check_layout says of any objective; batch_sizes are those of all phases."""
     if mode not in LAYOUTS:
         raise UserError("parallel.mode is unknown", got=mode, expected=" or ".join(LAYOUTS))
     if mode == "pmap" and (fsdp, tensor) != (1, 1):
@@ -97,8 +106,8 @@ def check_mesh(mode: str, devices: Sequence, batch_sizes: Sequence[int], fsdp: i
             expected="1 and 1, or parallel.mode=jit",
         )
     _check_devices(devices, fsdp, tensor, accumulate)
-    names = ["train.train_batch_size", *(f"data.later_phases[{number}]" for number in range(len(batch_sizes) - 1))]
-    for name, size in zip(names, batch_sizes):
+    for number, size in enumerate(batch_sizes):
+        name = f"data.later_phases[{number - 1}]" if number else "train.train_batch_size"
         _check_divides(name, size, len(devices) // tensor, accumulate)
 
 
@@ -134,7 +143,9 @@ def _check_divides(name: str, batch_size: int, split: int, accumulate: int) -> N
 def _jit_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: int, accumulate: int) -> Layout:
     """One program over a mesh of (data, fsdp, tensor): rows split over the first two, parameters by `rules`; XLA adds up."""
     sizes = (len(devices) // (fsdp * tensor), fsdp, tensor)
-    mesh = jax.make_mesh(sizes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3, devices=devices)
+    # A slice of 4 x 4 chips has no axis of 8 or of 2: such meshes cut one of its own.
+    placed = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    mesh = Mesh(placed, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
     everywhere, by_row = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(ROWS))
     objective = _on_mesh(objective, mesh)
     step = make_train_step(objective, optimizer, accumulate=accumulate)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from bert_jax import batch as contract
-from bert_jax.data.loader import Loader, LoaderConfig, Phase, evaluation_batches, majority_baseline, unigram_baseline
+from bert_jax.data.features import Wanted
+from bert_jax.data.loader import (
+    Loader,
+    LoaderConfig,
+    Phase,
+    batch_shapes,
+    evaluation_batches,
+    majority_baseline,
+    unigram_baseline,
+)
 from bert_jax.data.masking import MaskRule
 from bert_jax.data.plans import MODES
 from bert_jax.errors import UserError
@@ -50,6 +59,18 @@ def test_a_batch_keeps_the_contract(loader):
     assert set(batch) == set(contract.FIELDS) - of_tasks - packed_only
     assert batch["input_ids"].shape == (8, 16) and batch["masked_lm_ids"].shape == (8, 3)
     assert (batch["next_sentence_weights"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"rows": "sentences"}, {"max_examples_per_row": 3}, {"rows": "sentences", "max_examples_per_row": 3}]
+    + [{"features": (Wanted("word_place", 5),)}],
+    ids=str,
+)
+def test_the_shapes_of_a_batch_are_known_without_text(settings, store, tmp_path):
+    config = replace(CONFIG, short_seq_prob=0.0, **settings)
+    found = Loader(store.train, TWELVE, config, tmp_path).batch(0)
+    assert batch_shapes(config, PHASE) == {name: (array.shape, str(array.dtype)) for name, array in found.items()}
 
 
 def test_rows_are_built_as_bert_builds_them(loader):
