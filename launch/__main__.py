@@ -14,7 +14,7 @@ from launch import compare, sweep, tpu_vm
 
 VERBS = {
     "tpu-vm": (tpu_vm.main, "create one Cloud TPU VM, train on it, watch it, delete it"),
-    "sweep": (sweep.main, "train every cell of a sweep on this machine, one after another, and print the table"),
+    "sweep": (sweep.main, "every cell of a table times every seed: plan, submit, status, resume, table"),
     "compare": (compare.main, "say whether one of two fine-tuned systems is better, or could not be told apart"),
 }
 
