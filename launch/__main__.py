@@ -8,12 +8,14 @@ launch/README.md says which verb is for whom.
 """
 
 import sys
+from functools import partial
 
 from bert_jax.command import run_verb
-from launch import compare, sweep, tpu_vm
+from launch import compare, engine, slurm, sweep, tpu_vm
 
 VERBS = {
     "tpu-vm": (tpu_vm.main, "create one Cloud TPU VM, train on it, watch it, delete it"),
+    "slurm": (partial(engine.main, "slurm", slurm), "one run on a SLURM cluster: submit, status, cancel"),
     "sweep": (sweep.main, "every cell of a table times every seed: plan, submit, status, resume, table"),
     "compare": (compare.main, "say whether one of two fine-tuned systems is better, or could not be told apart"),
 }

@@ -1,8 +1,8 @@
 """One attempt at a run, recorded in its folder: status.json before and after, what the trainer says in train.log.
 
-    python -m launch.attempt FOLDER COMMAND ARGUMENT...
+    python -m launch.attempt FOLDER MAX_CRASHES COMMAND ARGUMENT...
 
-Every engine starts a run in this way, so that its folder alone says what became of it.
+Ends with 42 where the command should be started again: it ended so itself, or it crashed no more than MAX_CRASHES times so far.
 """
 
 import subprocess
@@ -17,11 +17,14 @@ from launch import table
 STATES = {EXIT_DONE: "done", EXIT_DIVERGED: "diverged", EXIT_RESTART: "queued"}
 
 
-def attempt(folder: Path, command: Sequence[str], *, pass_fds: Sequence[int] = ()) -> int:
-    """The exit code of the command.
+FINAL_CODES = (EXIT_DONE, EXIT_USER_ERROR, EXIT_DIVERGED)  # those that starting again would not change
 
-    In status.json the state is running while it runs, then done, diverged, queued (it saved and asks to be started again) or
-    failed. Done without a result.json is failed.
+
+def attempt(folder: Path, command: Sequence[str], *, max_crashes: int = 0, pass_fds: Sequence[int] = ()) -> int:
+    """The exit code of the command, or 42 where it should be started again after a crash.
+
+    In status.json the state is running while it runs, then done, diverged, queued (it should be started again) or failed. Done
+    without a result.json is failed.
     """
     record = table.status(folder)
     record |= {"state": "running", "attempt": record.get("attempt", 0) + 1}
@@ -34,7 +37,12 @@ def attempt(folder: Path, command: Sequence[str], *, pass_fds: Sequence[int] = (
     state = STATES.get(code, "failed")
     if state == "done" and not table.result(folder):
         state = "failed"
-    write(folder, record | {"state": state, "exit_code": code})
+    record |= {"state": state, "exit_code": code}
+    if code not in (*FINAL_CODES, EXIT_RESTART):
+        record["crashes"] = record.get("crashes", 0) + 1
+        if record["crashes"] <= max_crashes:
+            record["state"], code = "queued", EXIT_RESTART
+    write(folder, record)
     return code
 
 
@@ -60,8 +68,8 @@ def start(command: Sequence[str], log: Path, pass_fds: Sequence[int] = ()) -> in
 
 
 def main(arguments: Sequence[str]) -> int:
-    folder, *command = arguments
-    code = attempt(Path(folder), command)
+    folder, max_crashes, *command = arguments
+    code = attempt(Path(folder), command, max_crashes=int(max_crashes))
     return code if code >= 0 else 128 - code
 
 

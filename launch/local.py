@@ -1,7 +1,6 @@
-"""The engine of this machine: one run after another, and no two sweeps at a time in one folder."""
+"""The engine of this machine: one run after another."""
 
 import contextlib
-import fcntl
 import shlex
 import signal
 import sys
@@ -20,38 +19,30 @@ ENDED = (EXIT_DONE, EXIT_FAILED)  # exit codes of submit after which every run h
 MAX_RESTARTS = 100  # of one run within one sweep: a trainer that asks for more makes no progress
 
 
-def render(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence[str] = TRAINER) -> str:
+def render(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence[str]) -> str:
     """The commands, one a line."""
     makings = [command for commands in preparations(runs).values() for command in commands]
     return "\n".join(shlex.join([*trainer, *command]) for command in [*makings, *(run.training for run in distinct(runs))])
 
 
-def in_hand(runs: Sequence[Run]) -> set[Path]:
+def in_hand(runs: Sequence[Run], workdir: Path, settings: dict) -> set[Path]:
     """Folders of the runs that the engine has queued or running: none, since submit ends after its runs."""
     return set()
 
 
-def submit(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence[str] = TRAINER) -> int:
-    """Runs them; 0 when every one is done or diverged, 1 when one failed, 2 at a user's mistake, 42 when interrupted."""
+def submit(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence[str], lock: int) -> int:
+    """Runs them; 0 when every one is done or diverged, 1 when one failed, 2 at a user's mistake, 42 when interrupted.
+
+    Args:
+        lock: an open file that holds the lock on workdir. Each trainer inherits it, so that one that outlives a killed sweep is
+            waited for.
+    """
     try:
-        with _terminate_as_interrupt(), _only_one(workdir) as lock:
-            # what another sweep did while this one waited for the lock
-            return _execute([run for run in distinct(runs) if table.state(run.folder) not in table.FINAL], trainer, lock)
+        with _terminate_as_interrupt():
+            return _execute(runs, trainer, lock)
     except KeyboardInterrupt:
         print(f"interrupted; python -m launch sweep resume --workdir={shlex.quote(str(workdir))} goes on", file=sys.stderr)
         return EXIT_RESTART
-
-
-@contextlib.contextmanager
-def _only_one(workdir: Path) -> Iterator[int]:
-    """A lock on the sweep, as an open file. Each trainer inherits it, so one that outlives a killed sweep is waited for."""
-    with open(workdir / "sweep.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another sweep, or a run that it left behind, is at work in {workdir}: waiting for its end", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 @contextlib.contextmanager
@@ -65,7 +56,6 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 def _execute(waiting: Sequence[Run], trainer: Sequence[str], lock: int) -> int:
-    print(f"{len(waiting)} runs to make", flush=True)
     for shared, commands in preparations(waiting).items():
         make_folder(shared)
         for command in commands:

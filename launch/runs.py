@@ -51,8 +51,8 @@ class Run(NamedTuple):
     @property
     def config_flags(self) -> tuple[str, ...]:
         """All that is given to the trainer except --workdir."""
-        vocabulary = (f"--config.text.vocab_file={self.shared / 'vocab.txt'}",) * self.needs_vocabulary
-        store = (f"--config.data.store={self.shared / 'store'}",) * self.needs_store
+        vocabulary = [f"--config.text.vocab_file={self.shared / 'vocab.txt'}"] if self.needs_vocabulary else []
+        store = [f"--config.data.store={self.shared / 'store'}"] if self.needs_store else []
         return (f"--config={self.config}", *self.overrides, *vocabulary, *store)
 
     @property
@@ -164,6 +164,12 @@ def preparations(runs: Sequence[Run]) -> dict[Path, list[list[str]]]:
         if verbs:
             wanted.setdefault(run.shared, [[verb, *run.config_flags, f"--workdir={run.shared}"] for verb in verbs])
     return wanted
+
+
+def alone(config_file: str, overrides: Sequence[str], workdir: Path) -> Run:
+    """A run of its own in this folder, which makes its vocabulary and store itself."""
+    config = configs.load(config_file, overrides)
+    return Run("", config.seed, workdir, config_file, tuple(overrides), task=config.to_dict().get("task", ""))
 
 
 def distinct(runs: Sequence[Run]) -> list[Run]:

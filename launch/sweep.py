@@ -22,12 +22,12 @@ from typing import NamedTuple
 from bert_jax import config as configs
 from bert_jax.command import run_verb
 from bert_jax.errors import EXIT_DONE, UserError
-from launch import board, flags, local, pages, table
+from launch import board, flags, local, pages, slurm, table
+from launch.engine import only_one
 from launch.local import TRAINER, make_folder
 from launch.runs import Run, distinct, expand, from_json, require_unchanged, to_json
 
-# An engine has FLAGS (name -> default, meaning), render, submit and in_hand: see launch/local.py.
-ENGINES = {"local": local}
+ENGINES = {"local": local, "slurm": slurm}  # what an engine is: launch/engine.py
 REQUEST = "sweep.json"
 
 
@@ -106,15 +106,17 @@ def show(arguments: Sequence[str]) -> int:
 
 
 def _send(request: Request, workdir: Path, dry_run: bool, trainer: Sequence[str]) -> int:
-    engine = ENGINES[request.engine]
-    missing = _missing(request.runs)
+    engine, settings = ENGINES[request.engine], request.settings
     if dry_run:
-        print(engine.render(missing, workdir, request.settings, trainer) if missing else "")
+        missing = _missing(request.runs)
+        print(engine.render(missing, workdir, settings, trainer) if missing else "")
         return EXIT_DONE
-    held = engine.in_hand(missing)
-    print(_counted(request.runs) + (f", {len(held)} of these already with {request.engine}" if held else ""), flush=True)
-    waiting = [run for run in missing if run.folder not in held]
-    code = engine.submit(waiting, workdir, request.settings, trainer) if waiting else EXIT_DONE
+    with only_one(workdir) as lock:
+        missing = _missing(request.runs)
+        held = engine.in_hand(missing, workdir, settings)
+        print(_counted(request.runs) + (f", {len(held)} of these already with {request.engine}" if held else ""), flush=True)
+        waiting = [run for run in missing if run.folder not in held]
+        code = engine.submit(waiting, workdir, settings, trainer, lock) if waiting else EXIT_DONE
     if code in engine.ENDED:
         _show(request.runs, workdir, request.best_by)
     return code
