@@ -3,31 +3,35 @@
 An engine is a module with
 
     FLAGS                                             name -> (default, meaning) of the flags that say on what and how it runs
-    WHICH                                             those of FLAGS that status and cancel need beside the workdir
     ENDED                                             exit codes of submit after which every run has ended
     render(runs, workdir, settings, trainer)          what submit would send or do, as text; touches nothing
     submit(runs, workdir, settings, trainer, lock)    sends it; the exit code
-    in_hand(runs, workdir, settings)                  folders of the runs that it has queued or running
-    status(workdir, settings)                         prints where they stand; the exit code
-    cancel(workdir, settings)                         the commands that end them
+    in_hand(runs, workdir)                            folders of the runs that it has queued, running or done
+    status(workdir)                                   prints where they stand; the exit code
+    cancel(workdir)                                   the commands that end them
 
-where settings are the values of its flags and trainer is what python -m bert_jax is on its machines.
+where settings are the values of its flags and trainer is what python -m bert_jax is here. What was sent is kept beside the runs.
 """
 
 import argparse
 import contextlib
 import fcntl
+import json
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from bert_jax import config as configs
 from bert_jax.command import run_verb
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from launch import flags
 from launch.local import TRAINER, make_folder
-from launch.runs import alone
+from launch.runs import Run, alone
+
+NAME = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
 
 
 def main(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Sequence[str] = TRAINER) -> int:
@@ -40,34 +44,34 @@ def main(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Seque
 
 
 def _submit(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Sequence[str]) -> int:
-    parser = _parser(name, "submit", engine.FLAGS)
+    parser = _parser(name, "submit")
     parser.epilog = flags.ANY_KEY
+    flags.add(parser, engine.FLAGS)
     parser.add_argument("--config", required=True, help="a config file, such as configs/bert.py:base")
     parser.add_argument("--dry-run", action="store_true", help="show what would be sent and send nothing")
     given, overrides = flags.parse(parser, arguments)
-    workdir, settings = Path(given.workdir), _settings(given, engine.FLAGS)
+    workdir, settings = Path(given.workdir), {name: getattr(given, name) for name in engine.FLAGS}
     run = alone(given.config, overrides, workdir)
     if given.dry_run:
         print(engine.render([run], workdir, settings, trainer))
         return EXIT_DONE
     make_folder(workdir)
     with only_one(workdir) as lock:
-        if engine.in_hand([run], workdir, settings):
+        if engine.in_hand([run], workdir):
             raise UserError("this run waits or runs already", got=workdir, fix=f"see python -m launch {name} status")
         return engine.submit([run], workdir, settings, trainer, lock)
 
 
 def _status(name: str, engine: ModuleType, arguments: Sequence[str]) -> int:
-    given = _parser(name, "status", engine.WHICH).parse_args(arguments)
-    return engine.status(Path(given.workdir), _settings(given, engine.WHICH))
+    return engine.status(Path(_parser(name, "status").parse_args(arguments).workdir))
 
 
 def _cancel(name: str, engine: ModuleType, arguments: Sequence[str]) -> int:
-    parser = _parser(name, "cancel", engine.WHICH)
+    parser = _parser(name, "cancel")
     parser.add_argument("--dry-run", action="store_true", help="show the commands and do nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     given = parser.parse_args(arguments)
-    commands = engine.cancel(Path(given.workdir), _settings(given, engine.WHICH))
+    commands = engine.cancel(Path(given.workdir))
     print("\n".join(map(shlex.join, commands)))
     if given.dry_run:
         return EXIT_DONE
@@ -77,15 +81,46 @@ def _cancel(name: str, engine: ModuleType, arguments: Sequence[str]) -> int:
     return max((call(command) for command in commands), default=EXIT_DONE)
 
 
-def _parser(name: str, verb: str, wanted: dict) -> argparse.ArgumentParser:
+def _parser(name: str, verb: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m launch {name} {verb}", allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="folder of the run, or of a sweep")
-    flags.add(parser, wanted)
     return parser
 
 
-def _settings(given: argparse.Namespace, wanted: dict) -> dict:
-    return {name: getattr(given, name) for name in wanted}
+def sent(workdir: Path, name: str) -> dict[str, dict]:
+    """Folder of each run, relative to workdir, -> the engine's settings for it and its "job" there; empty before the first."""
+    path = workdir / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def require_sent(workdir: Path, name: str) -> dict[str, dict]:
+    found = sent(workdir, name)
+    if not found:
+        raise UserError(f"nothing of this folder was sent by {name}", got=f"no {name}.json in {workdir}")
+    return found
+
+
+def remember(workdir: Path, name: str, settings: dict, jobs: dict[Path, str]) -> None:
+    """Writes down the job of each run's folder."""
+    new = {folder.relative_to(workdir).as_posix(): {**settings, "job": job} for folder, job in jobs.items()}
+    configs.write_json(workdir / f"{name}.json", sent(workdir, name) | new)
+
+
+def job_name(name: str, run: Run, longest: int) -> str:
+    """The name of a run's job: that of the user alone, or in a sweep with the run's id.
+
+    Raises:
+        UserError: it breaks the rules of Google Cloud and Kubernetes, which for labels of hosts are those of RFC 1123.
+    """
+    full = f"{name}-{run.id}" if run.cell else name
+    if not NAME.fullmatch(full) or len(full) > longest:
+        raise UserError(
+            "--name cannot be right",
+            got=repr(name),
+            expected=f"a lowercase letter, then lowercase letters, digits and '-', not ending in '-'; {longest} in all"
+            + (f" with -{run.id} of a sweep behind it" if run.cell else ""),
+        )
+    return full
 
 
 @contextlib.contextmanager
@@ -127,9 +162,8 @@ def answer(command: Sequence[str]) -> str:
     except FileNotFoundError:
         raise not_on_path(command[0]) from None
     if done.returncode:
-        raise UserError(
-            f"{command[0]} ended with {done.returncode}", got=done.stderr.strip(), fix=f"it was: {shlex.join(command)}"
-        )
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise UserError(f"{command[0]} refuses", got=said, fix=f"the command was: {shlex.join(command)}")
     return done.stdout
 
 

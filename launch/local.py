@@ -25,8 +25,8 @@ def render(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence
     return "\n".join(shlex.join([*trainer, *command]) for command in [*makings, *(run.training for run in distinct(runs))])
 
 
-def in_hand(runs: Sequence[Run], workdir: Path, settings: dict) -> set[Path]:
-    """Folders of the runs that the engine has queued or running: none, since submit ends after its runs."""
+def in_hand(runs: Sequence[Run], workdir: Path) -> set[Path]:
+    """Folders of the runs that the engine has queued, running or done: none, since submit ends after its runs."""
     return set()
 
 

@@ -4,16 +4,14 @@ The script's options are those of the manual page of sbatch. A run that is told 
 limit or when the cluster takes its nodes) saves, ends with 42 and is queued again under its number.
 """
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bert_jax import config as configs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from launch import attempt, table
-from launch.engine import answer
+from launch.engine import answer, remember, require_sent, sent
 from launch.local import make_folder
 from launch.runs import Run, distinct, preparations
 
@@ -29,9 +27,7 @@ FLAGS = {
     "at_once": (0, "so many runs of a sweep at a time; without it, as many as there is room for"),
     "max_crashes": (3, "how often a run that crashed is queued again"),
 }
-WHICH: dict = {}  # status and cancel need no more than the workdir
 ENDED = ()  # submit returns before a run has begun
-JOBS = "slurm.json"  # in the workdir: folder of each run -> number of its job
 SAVE_SECONDS = 300  # before the time limit
 LAST_TASK_SECONDS = 120  # that the other tasks have when one has ended
 WORD = re.compile("[A-Za-z0-9._,@:+-]*")
@@ -131,8 +127,7 @@ def submit(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Seque
             print(f"job {job}: {path}")
             after = [f"--dependency=afterok:{job}", "--kill-on-invalid-dep=yes"]
     numbers = [job] if len(runs) == 1 else [f"{job}_{number}" for number in range(len(runs))]
-    queued = {run.folder.relative_to(workdir).as_posix(): number for run, number in zip(runs, numbers)}
-    configs.write_json(workdir / JOBS, _jobs(workdir) | queued)
+    remember(workdir, "slurm", dict(settings), {run.folder: number for run, number in zip(runs, numbers)})
     return EXIT_DONE
 
 
@@ -141,33 +136,22 @@ def _pattern(path: Path) -> str:
     return f"{str(path.parent.absolute()).replace('%', '%%')}/{path.name}"
 
 
-def in_hand(runs: Sequence[Run], workdir: Path, settings: Mapping) -> set[Path]:
+def in_hand(runs: Sequence[Run], workdir: Path) -> set[Path]:
     """Folders of the runs that wait or run in the queue."""
-    jobs = _jobs(workdir)
-    alive = _alive() if jobs else {}
-    return {run.folder for run in runs if jobs.get(run.folder.relative_to(workdir).as_posix()) in alive}
+    known = sent(workdir, "slurm")
+    alive = _alive() if known else {}
+    return {run.folder for run in runs if known.get(run.folder.relative_to(workdir).as_posix(), {}).get("job") in alive}
 
 
-def status(workdir: Path, settings: Mapping) -> int:
+def status(workdir: Path) -> int:
     alive = _alive()
-    for folder, job in _jobs(workdir, needed=True).items():
-        print(f"{folder}: {table.state(workdir / folder)}; job {job} {alive.get(job, 'is not in the queue')}")
+    for folder, known in require_sent(workdir, "slurm").items():
+        print(f"{folder}: {table.state(workdir / folder)}; job {known['job']} {alive.get(known['job'], 'is not in the queue')}")
     return EXIT_DONE
 
 
-def cancel(workdir: Path, settings: Mapping) -> list[list[str]]:
-    """The commands that end what waits or runs of a workdir; a run that runs is told to save first, if the cluster waits."""
-    jobs = _jobs(workdir, needed=True)
-    return [["scancel", *(job for job in jobs.values())]]
-
-
-def _jobs(workdir: Path, needed: bool = False) -> dict[str, str]:
-    path = workdir / JOBS
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    if needed:
-        raise UserError("nothing of this folder was given to SLURM", got=f"no {JOBS} in {workdir}")
-    return {}
+def cancel(workdir: Path) -> list[list[str]]:
+    return [["scancel", *(known["job"] for known in require_sent(workdir, "slurm").values())]]
 
 
 def _alive() -> dict[str, str]:

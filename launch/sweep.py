@@ -113,7 +113,7 @@ def _send(request: Request, workdir: Path, dry_run: bool, trainer: Sequence[str]
         return EXIT_DONE
     with only_one(workdir) as lock:
         missing = _missing(request.runs)
-        held = engine.in_hand(missing, workdir, settings)
+        held = engine.in_hand(missing, workdir)
         print(_counted(request.runs) + (f", {len(held)} of these already with {request.engine}" if held else ""), flush=True)
         waiting = [run for run in missing if run.folder not in held]
         code = engine.submit(waiting, workdir, settings, trainer, lock) if waiting else EXIT_DONE
