@@ -9,6 +9,7 @@ An engine is a module with
     in_hand(runs, workdir)                            folders of the runs that it has queued, running or done
     status(workdir)                                   prints where they stand; the exit code
     cancel(workdir)                                   the commands that end them
+    watch(workdir)                                    where nobody else does it: starts again what is taken away, until all ended
 
 where settings are the values of its flags and trainer is what python -m bert_jax is here. What was sent is kept beside the runs.
 """
@@ -20,16 +21,17 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from bert_jax import config as configs
 from bert_jax.command import run_verb
-from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, UserError
 from launch import flags
 from launch.local import TRAINER, make_folder
-from launch.runs import Run, alone
+from launch.runs import Run, alone, preparations
 
 NAME = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -40,6 +42,8 @@ def main(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Seque
         "status": (lambda rest: _status(name, engine, rest), "where its runs stand"),
         "cancel": (lambda rest: _cancel(name, engine, rest), "end its runs; asks first"),
     }
+    if hasattr(engine, "watch"):
+        verbs["watch"] = (lambda rest: _watch(name, engine, rest), "start again what is taken away, until all runs have ended")
     return run_verb(f"python -m launch {name}", verbs, list(arguments))
 
 
@@ -64,6 +68,15 @@ def _submit(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Se
 
 def _status(name: str, engine: ModuleType, arguments: Sequence[str]) -> int:
     return engine.status(Path(_parser(name, "status").parse_args(arguments).workdir))
+
+
+def _watch(name: str, engine: ModuleType, arguments: Sequence[str]) -> int:
+    workdir = Path(_parser(name, "watch").parse_args(arguments).workdir)
+    try:
+        return engine.watch(workdir)
+    except KeyboardInterrupt:
+        print(f"the runs go on and cost money; python -m launch {name} cancel ends them", file=sys.stderr)
+        return EXIT_RESTART
 
 
 def _cancel(name: str, engine: ModuleType, arguments: Sequence[str]) -> int:
@@ -121,6 +134,19 @@ def job_name(name: str, run: Run, longest: int) -> str:
             + (f" with -{run.id} of a sweep behind it" if run.cell else ""),
         )
     return full
+
+
+def require_portable(runs: Sequence[Run]) -> None:
+    """Raises UserError where a run cannot be made on a machine that has the code and nothing else of this one."""
+    for run in runs:
+        if run.folder.is_absolute() or ".." in run.folder.parts:
+            raise UserError("the workdir would be elsewhere there", got=run.folder, expected="a folder such as runs/bert-1")
+    if preparations(runs):
+        raise UserError(
+            "the runs of this sweep share a vocabulary and a store that are not made yet",
+            expected="--config.text.vocab_file and --config.data.store, at places that every machine has",
+            fix="make them with python -m bert_jax vocab and prepare",
+        )
 
 
 @contextlib.contextmanager

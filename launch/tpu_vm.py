@@ -52,13 +52,17 @@ def create(job: Job) -> list[list[str]]:
 
 def push(job: Job) -> list[list[str]]:
     """Sends the code as it is on disk, committed or not, and replaces what an earlier push left."""
-    archive = str(Path(tempfile.gettempdir()) / f"{job.name}-code.tar.gz")
+    path = str(Path(tempfile.gettempdir()) / f"{job.name}-code.tar.gz")
     unpack = shlex.join(["rm", "-rf", *PUSHED]) + f" && tar -xzf ../{REMOTE}.tar.gz"
     return [
-        ["tar", "-czf", archive, "--exclude=__pycache__", "-C", str(ROOT), *PUSHED],
-        _gcloud(job, "scp", archive, f"{job.name}:{REMOTE}.tar.gz"),
+        archive(path),
+        _gcloud(job, "scp", path, f"{job.name}:{REMOTE}.tar.gz"),
         _ssh(job, f"mkdir -p {REMOTE} && cd {REMOTE} && {unpack}"),
     ]
+
+
+def archive(path: str) -> list[str]:
+    return ["tar", "-czf", path, "--exclude=__pycache__", "-C", str(ROOT), *PUSHED]
 
 
 def install(job: Job) -> list[list[str]]:
@@ -191,7 +195,7 @@ def _job(given: argparse.Namespace, overrides: tuple[str, ...], actions: Sequenc
     if "run" not in actions:
         return job
     config.load(given.config, overrides)
-    return replace(job, config=_pushed_path(given.config), overrides=overrides)
+    return replace(job, config=pushed_path(given.config), overrides=overrides)
 
 
 def _one_host(type_name: str) -> hardware.Slice:
@@ -206,7 +210,7 @@ def _one_host(type_name: str) -> hardware.Slice:
     return slice_
 
 
-def _pushed_path(path_with_arg: str) -> str:
+def pushed_path(path_with_arg: str) -> str:
     path, colon, arg = path_with_arg.partition(":")
     inside = Path(path).resolve()
     if not inside.is_relative_to(ROOT) or inside.relative_to(ROOT).parts[0] not in PUSHED:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -320,7 +321,8 @@ def test_the_status_is_redrawn_until_every_run_has_ended(place, monkeypatch, cap
     text = broken.read_text()
     broken.unlink()
     slept = []
-    monkeypatch.setattr(board.time, "sleep", lambda seconds: (slept.append(seconds), broken.write_text(text)))
+    sleep = lambda seconds: (slept.append(seconds), broken.write_text(text))  # noqa: E731
+    monkeypatch.setattr(board, "time", SimpleNamespace(sleep=sleep, time=lambda: 0.0))
     assert sweep.status([f"--workdir={place.workdir}", "--watch"]) == 0
     assert len(slept) == 1 and "4 runs: 3 done, 1 failed" in capsys.readouterr().out
 
