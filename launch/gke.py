@@ -37,7 +37,7 @@ ACCELERATORS = {"v4": "tpu-v4-podslice", "v5e": "tpu-v5-lite-podslice", "v5p": "
 # fmt: off
 FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 CUBES = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8", 256: "4x8x8", 512: "8x8x8",
-         1024: "8x8x16", 2048: "8x16x16"}
+         1024: "8x8x16", 2048: "8x16x16", 4096: "16x16x16"}
 # fmt: on
 TOPOLOGIES = {"v4": CUBES, "v5e": FLAT, "v5p": CUBES, "v6e": FLAT}
 LABEL = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -83,7 +83,7 @@ def status(workdir: Path) -> int:
     jobs = require_sent(workdir, "gke")
     states = {namespace: _states(namespace) for namespace in {job["namespace"] for job in jobs.values()}}
     for folder, job in jobs.items():
-        print(f"{folder}: JobSet {job['job']}: {states[job['namespace']].get(job['job'], 'does not exist')}")
+        print(f"{workdir / folder}: JobSet {job['job']}: {states[job['namespace']].get(job['job'], 'does not exist')}")
     return EXIT_DONE
 
 
@@ -106,18 +106,9 @@ def _state(jobset: dict) -> str:
 
 
 def _check(runs: Sequence[Run], settings: Mapping) -> None:
-    slice_ = hardware.parse_accelerator_type(settings["type"])
-    topologies = TOPOLOGIES[slice_.chip]
-    if slice_.chips not in topologies:
-        largest = hardware.CLOUD_TPUS[slice_.chip].type_name(max(topologies))
-        raise UserError("the topology of this slice is not known here", got=settings["type"], expected=f"{largest} at most")
-    for flag, pattern, needed in (
-        ("image", IMAGE, True),
-        ("claim", LABEL, True),
-        ("namespace", LABEL, True),
-        ("queue", LABEL, False),
-    ):
-        if not pattern.fullmatch(settings[flag]) and (needed or settings[flag]):
+    hardware.parse_accelerator_type(settings["type"])
+    for flag, pattern in {"image": IMAGE, "claim": LABEL, "namespace": LABEL, "queue": LABEL}.items():
+        if not pattern.fullmatch(settings[flag]) and (settings[flag] or flag != "queue"):
             raise UserError(f"--{flag} cannot be right", got=repr(settings[flag]), expected="a name as Kubernetes takes it")
     require_portable(runs)
 

@@ -73,7 +73,7 @@ def in_hand(runs: Sequence[Run], workdir: Path) -> set[Path]:
 def status(workdir: Path) -> int:
     states = _states()
     for folder, job in require_sent(workdir, "sky").items():
-        print(f"{folder}: job {job['job']}: {states.get(job['job'], 'is not in the queue')}")
+        print(f"{workdir / folder}: job {job['job']}: {states.get(job['job'], 'is not in the queue')}")
     return EXIT_DONE
 
 

@@ -85,7 +85,7 @@ def status(workdir: Path) -> int:
     for folder, job in require_sent(workdir, "tpu-slice").items():
         code = _exit_code(job)
         ended = f"ended with exit code {code}; its results are in {_place(job)}/workdir" if code is not None else "not ended"
-        print(f"{folder}: {job['job']}: {_state(job) or 'does not exist'}, {ended}")
+        print(f"{workdir / folder}: {job['job']}: {_state(job) or 'does not exist'}, {ended}")
     return EXIT_DONE
 
 
