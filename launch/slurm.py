@@ -146,9 +146,8 @@ def in_hand(runs: Sequence[Run], workdir: Path) -> set[Path]:
 def status(workdir: Path) -> int:
     alive = _alive()
     for folder, known in require_sent(workdir, "slurm").items():
-        print(
-            f"{workdir / folder}: {table.state(workdir / folder)}; job {known['job']} {alive.get(known['job'], 'is not in the queue')}"
-        )
+        queued = alive.get(known["job"], "is not in the queue")
+        print(f"{workdir / folder}: {table.state(workdir / folder)}; job {known['job']} {queued}")
     return EXIT_DONE
 
 
