@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
-from experiments.proofs import family, finetuning, launching, learning, next_items, others, robust, students, tasks
+from experiments.proofs import family, finetuning, launch_tools, launching, learning, next_items, others, robust, students, tasks
 
 PROOFS = {
     "quickstart": robust.quickstart,
@@ -22,6 +22,7 @@ PROOFS = {
     "own_text": robust.own_text,
     "slurm": launching.slurm,
     "sweep_kills": launching.sweep_kills,
+    "launch_tools": launch_tools.launch_tools,
     "learning": learning.learning,
     "beside_torch": learning.beside_torch,
     "family": family.family,

@@ -161,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--action", default="all", choices=["all", *ACTIONS], metavar="ACTION", help="what to do, see below")
+    parser.add_argument(
+        "action", nargs="?", default="all", choices=["all", *ACTIONS], metavar="ACTION", help="what to do, see below"
+    )
     parser.add_argument("--name", required=True, help="name of the VM, yours to choose")
     parser.add_argument("--zone", required=True, help="where it is, such as us-west4-a")
     parser.add_argument("--project", default="", help="Google Cloud project; without it, the one gcloud is set to")
@@ -185,7 +187,7 @@ def _job(given: argparse.Namespace, overrides: tuple[str, ...], actions: Sequenc
     needed = {"create": ["type"], "run": ["config", "workdir"], "fetch": ["workdir"]}
     missing = [f"--{flag}" for action in actions for flag in needed.get(action, ()) if not getattr(given, flag)]
     if missing:
-        raise UserError(f"--action={given.action} needs {' and '.join(missing)}")
+        raise UserError(f"{given.action} needs {' and '.join(missing)}")
     if "://" in given.workdir:
         raise UserError(
             "the trainer writes to disks only", got=f"--workdir={given.workdir}", expected="a folder, such as runs/bert-1"
@@ -252,6 +254,6 @@ def _execute(commands: list[list[str]], job: Job) -> int:
             code = 128 + signal.SIGINT
         if code:
             print(f"error: command {number} of {len(commands)} ended with exit code {code}", file=sys.stderr)
-            print(f"{job.name} may exist and cost money: --action=status shows it, --action=delete ends it", file=sys.stderr)
+            print(f"{job.name} may exist and cost money: status shows it, delete ends it", file=sys.stderr)
             return code
     return EXIT_DONE

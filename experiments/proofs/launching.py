@@ -1,4 +1,4 @@
-"""What launch/ does, with what nobody here wrote: SLURM's own daemons, the parser of gcloud, SkyPilot's validation; and kills."""
+"""Runs and sweeps that are killed, stopped and sent to SLURM's own daemons, against those that nothing happens to."""
 
 import json
 import os

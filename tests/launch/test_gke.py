@@ -1,5 +1,6 @@
 """JobSets: every field against a strict schema of our own, commands as Kubernetes reads them, and an imitation of kubectl."""
 
+import math
 import os
 import re
 import sys
