@@ -11,10 +11,11 @@ import sys
 from functools import partial
 
 from bert_jax.command import run_verb
-from launch import compare, engine, gke, sky, slurm, sweep, tpu_slice, tpu_vm
+from launch import compare, engine, gke, local, sky, slurm, sweep, tpu_slice, tpu_vm
 
 VERBS = {
     "tpu-vm": (tpu_vm.main, "create one Cloud TPU VM, train on it, watch it, delete it"),
+    "local": (partial(engine.main, "local", local), "one run on this machine, by several processes if wanted"),
     "tpu-slice": (
         partial(engine.main, "tpu-slice", tpu_slice),
         "one run on a Cloud TPU slice, also when it is taken away",

@@ -9,9 +9,10 @@ An engine is a module with
     in_hand(runs, workdir)                            folders of the runs that it has queued, running or done
     status(workdir)                                   prints where they stand; the exit code
     cancel(workdir)                                   the commands that end them
-    watch(workdir)                                    where nobody else does it: starts again what is taken away, until all ended
+    watch(workdir)                                    starts again what is taken away, until all have ended
 
-where settings are the values of its flags and trainer is what python -m bert_jax is here. What was sent is kept beside the runs.
+the last three only where there is something to see, end or start again, when submit has returned. Settings are the values of its
+flags, and trainer is what python -m bert_jax is here. What was sent is kept beside the runs.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -38,16 +40,16 @@ NAME = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
 
 def main(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Sequence[str] = TRAINER) -> int:
     verbs = {
-        "submit": (lambda rest: _submit(name, engine, rest, trainer), "start one run, or continue it; with --dry-run show how"),
-        "status": (lambda rest: _status(name, engine, rest), "where its runs stand"),
-        "cancel": (lambda rest: _cancel(name, engine, rest), "end its runs; asks first"),
+        "submit": (partial(_submit, name, engine, trainer), "start one run, or continue it; with --dry-run show how"),
+        "status": (partial(_status, name, engine), "where its runs stand"),
+        "cancel": (partial(_cancel, name, engine), "end its runs; asks first"),
+        "watch": (partial(_watch, name, engine), "start again what is taken away, until all runs have ended"),
     }
-    if hasattr(engine, "watch"):
-        verbs["watch"] = (lambda rest: _watch(name, engine, rest), "start again what is taken away, until all runs have ended")
+    verbs = {verb: known for verb, known in verbs.items() if hasattr(engine, verb)}
     return run_verb(f"python -m launch {name}", verbs, list(arguments))
 
 
-def _submit(name: str, engine: ModuleType, arguments: Sequence[str], trainer: Sequence[str]) -> int:
+def _submit(name: str, engine: ModuleType, trainer: Sequence[str], arguments: Sequence[str]) -> int:
     parser = _parser(name, "submit")
     parser.epilog = flags.ANY_KEY
     flags.add(parser, engine.FLAGS)

@@ -13,7 +13,7 @@ from launch import attempt, table
 from launch.runs import Run, distinct, preparations
 
 TRAINER = (sys.executable, "-m", "bert_jax")
-FLAGS: dict = {}
+FLAGS = {"processes": (1, "so many processes make each run together, with a GPU each where there are any")}
 EXIT_FAILED = 1
 ENDED = (EXIT_DONE, EXIT_FAILED)  # exit codes of submit after which every run has ended
 MAX_RESTARTS = 100  # of one run within one sweep: a trainer that asks for more makes no progress
@@ -22,7 +22,16 @@ MAX_RESTARTS = 100  # of one run within one sweep: a trainer that asks for more 
 def render(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence[str]) -> str:
     """The commands, one a line."""
     makings = [command for commands in preparations(runs).values() for command in commands]
-    return "\n".join(shlex.join([*trainer, *command]) for command in [*makings, *(run.training for run in distinct(runs))])
+    trainings = [[*_several(settings, trainer), *run.training] for run in distinct(runs)]
+    return "\n".join(map(shlex.join, [*([*trainer, *command] for command in makings), *trainings]))
+
+
+def _several(settings: dict, trainer: Sequence[str]) -> list[str]:
+    """What starts a training run."""
+    count = settings["processes"]
+    if count < 1:
+        raise UserError("--processes is too small", got=count)
+    return [*trainer] if count == 1 else [sys.executable, "-m", "launch.processes", str(count), *trainer]
 
 
 def in_hand(runs: Sequence[Run], workdir: Path) -> set[Path]:
@@ -39,9 +48,9 @@ def submit(runs: Sequence[Run], workdir: Path, settings: dict, trainer: Sequence
     """
     try:
         with _terminate_as_interrupt():
-            return _execute(runs, trainer, lock)
+            return _execute(runs, trainer, _several(settings, trainer), lock)
     except KeyboardInterrupt:
-        print(f"interrupted; python -m launch sweep resume --workdir={shlex.quote(str(workdir))} goes on", file=sys.stderr)
+        print("interrupted; the same command goes on", file=sys.stderr)
         return EXIT_RESTART
 
 
@@ -55,16 +64,16 @@ def _terminate_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _execute(waiting: Sequence[Run], trainer: Sequence[str], lock: int) -> int:
+def _execute(waiting: Sequence[Run], preparer: Sequence[str], trainer: Sequence[str], lock: int) -> int:
     for shared, commands in preparations(waiting).items():
         make_folder(shared)
         for command in commands:
-            code = attempt.start([*trainer, *command], shared / "prepare.log", (lock,))
+            code = attempt.start([*preparer, *command], shared / "prepare.log", (lock,))
             if code:
                 return _stop(code, f"{command[0]}, see {shared}/prepare.log")
     failed, began = False, time.monotonic()
     for position, run in enumerate(waiting):
-        label = f"[{position + 1}/{len(waiting)}] {run.cell} seed {run.seed}"
+        label = f"[{position + 1}/{len(waiting)}] {run.cell or run.folder} seed {run.seed}"
         print(f"{label}: started, {run.folder}/train.log", flush=True)
         start = time.monotonic()
         code = _train(run, trainer, lock)

@@ -55,6 +55,8 @@ if todo == "kill both":
     os.kill(os.getpid(), signal.SIGKILL)
 if todo == "kill sweep":
     os.kill(os.getppid(), signal.SIGKILL)
+    while len((here / "starts").read_text()) < 3:  # the next sweep is there
+        time.sleep(0.05)
     time.sleep(1)
 if todo == "terminate sweep":
     signal.signal(signal.SIGTERM, lambda *_: (workdir.joinpath("saved").touch(), sys.exit(42)))
@@ -100,7 +102,8 @@ class Place:
     def run_apart(self, verb="resume") -> subprocess.CompletedProcess:
         """The sweep in a process of its own, which may be killed."""
         arguments = ["submit", *self.flags()] if verb == "submit" else ["resume", f"--workdir={self.workdir}"]
-        code = f"import sys; from launch import sweep; sys.exit(sweep.main({arguments!r}, {self.trainer!r}))"
+        code = f"import sys; from launch import sweep; open({str(self.folder / 'starts')!r}, 'a').write('x'); "
+        code += f"sys.exit(sweep.main({arguments!r}, {self.trainer!r}))"
         return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
     def calls(self, verb="train") -> list[dict]:
