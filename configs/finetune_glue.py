@@ -1,7 +1,7 @@
 """Fine-tuning on a GLUE task, by the recipe of the BERT paper; and small students of what was fine-tuned, by that of TinyBERT.
 
     python -m bert_jax finetune --config=configs/finetune_glue.py:mrpc --workdir=W --config.init_checkpoint=P
-    python -m launch sweep --config=configs/finetune_glue.py:mrpc --workdir=S --seeds=0,1,2,3,4 --config.init_checkpoint=P
+    python -m launch sweep submit --config=configs/finetune_glue.py:mrpc --workdir=S --seeds=0,1,2,3,4 --config.init_checkpoint=P
 
 P is the workdir of a trained model: pretrained, brought in, or fine-tuned before, on MNLI for instance, from which RTE, STS-B and
 MRPC gain (Phang et al. 2018, arXiv 1811.01088). Its vocabulary and encoder are used, the head is new. The second command is the

@@ -1,6 +1,6 @@
 r"""Few-label curves: what an encoder makes of 100, 500 and 1,000 examples of a task.
 
-    python -m launch sweep --config=configs/sweep_few_labels.py:sst2 --workdir=runs/few --seeds=0,1,2,3,4 \
+    python -m launch sweep submit --config=configs/sweep_few_labels.py:sst2 --workdir=runs/few --seeds=0,1,2,3,4 \
         --config.init_checkpoint=P
 
 P is the workdir of a trained model. Argument: a row of configs/finetune_glue.py without students (sst2 is the default), or of

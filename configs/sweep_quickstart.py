@@ -1,6 +1,6 @@
 """A 2 x 2 sweep of the quickstart, made small: learning rate by share of masked tokens.
 
-    python -m launch sweep --config=configs/sweep_quickstart.py --workdir=runs/sweep --seeds=0,1
+    python -m launch sweep submit --config=configs/sweep_quickstart.py --workdir=runs/sweep --seeds=0,1
 
 Two cores: about a minute for each of the 8 runs, after a minute or two for the vocabulary and the token store that they share.
 Ends with a table of the held-out metrics. It shows how a sweep works, not which cell is better: 200 steps learn little more than

@@ -12,7 +12,20 @@ from pathlib import Path
 
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
-from experiments.proofs import doctor, family, finetuning, learning, next_items, on_track, others, robust, students, tasks
+from experiments.proofs import (
+    doctor,
+    family,
+    finetuning,
+    launch_tools,
+    launching,
+    learning,
+    next_items,
+    on_track,
+    others,
+    robust,
+    students,
+    tasks,
+)
 
 PROOFS = {
     "quickstart": robust.quickstart,
@@ -20,6 +33,9 @@ PROOFS = {
     "many_kills": robust.many_kills,
     "injected_faults": robust.injected_faults,
     "own_text": robust.own_text,
+    "slurm": launching.slurm,
+    "sweep_kills": launching.sweep_kills,
+    "launch_tools": launch_tools.launch_tools,
     "learning": learning.learning,
     "beside_torch": learning.beside_torch,
     "family": family.family,

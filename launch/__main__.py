@@ -8,13 +8,22 @@ launch/README.md says which verb is for whom.
 """
 
 import sys
+from functools import partial
 
 from bert_jax.command import run_verb
-from launch import compare, sweep, tpu_vm
+from launch import compare, engine, gke, local, sky, slurm, sweep, tpu_slice, tpu_vm
 
 VERBS = {
     "tpu-vm": (tpu_vm.main, "create one Cloud TPU VM, train on it, watch it, delete it"),
-    "sweep": (sweep.main, "train every cell of a sweep on this machine, one after another, and print the table"),
+    "local": (partial(engine.main, "local", local), "one run on this machine, by several processes if wanted"),
+    "tpu-slice": (
+        partial(engine.main, "tpu-slice", tpu_slice),
+        "one run on a Cloud TPU slice, also when it is taken away",
+    ),
+    "slurm": (partial(engine.main, "slurm", slurm), "one run on a SLURM cluster"),
+    "gke": (partial(engine.main, "gke", gke), "one run on the TPUs of a Kubernetes cluster of Google"),
+    "sky": (partial(engine.main, "sky", sky), "one run by SkyPilot, on whichever cloud has room"),
+    "sweep": (sweep.main, "every cell of a table times every seed: plan, submit, status, resume, table"),
     "compare": (compare.main, "say whether one of two fine-tuned systems is better, or could not be told apart"),
 }
 

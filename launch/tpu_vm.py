@@ -52,13 +52,17 @@ def create(job: Job) -> list[list[str]]:
 
 def push(job: Job) -> list[list[str]]:
     """Sends the code as it is on disk, committed or not, and replaces what an earlier push left."""
-    archive = str(Path(tempfile.gettempdir()) / f"{job.name}-code.tar.gz")
+    path = str(Path(tempfile.gettempdir()) / f"{job.name}-code.tar.gz")
     unpack = shlex.join(["rm", "-rf", *PUSHED]) + f" && tar -xzf ../{REMOTE}.tar.gz"
     return [
-        ["tar", "-czf", archive, "--exclude=__pycache__", "-C", str(ROOT), *PUSHED],
-        _gcloud(job, "scp", archive, f"{job.name}:{REMOTE}.tar.gz"),
+        archive(path),
+        _gcloud(job, "scp", path, f"{job.name}:{REMOTE}.tar.gz"),
         _ssh(job, f"mkdir -p {REMOTE} && cd {REMOTE} && {unpack}"),
     ]
+
+
+def archive(path: str) -> list[str]:
+    return ["tar", "-czf", path, "--exclude=__pycache__", "-C", str(ROOT), *PUSHED]
 
 
 def install(job: Job) -> list[list[str]]:
@@ -157,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--action", default="all", choices=["all", *ACTIONS], metavar="ACTION", help="what to do, see below")
+    parser.add_argument(
+        "action", nargs="?", default="all", choices=["all", *ACTIONS], metavar="ACTION", help="what to do, see below"
+    )
     parser.add_argument("--name", required=True, help="name of the VM, yours to choose")
     parser.add_argument("--zone", required=True, help="where it is, such as us-west4-a")
     parser.add_argument("--project", default="", help="Google Cloud project; without it, the one gcloud is set to")
@@ -181,7 +187,7 @@ def _job(given: argparse.Namespace, overrides: tuple[str, ...], actions: Sequenc
     needed = {"create": ["type"], "run": ["config", "workdir"], "fetch": ["workdir"]}
     missing = [f"--{flag}" for action in actions for flag in needed.get(action, ()) if not getattr(given, flag)]
     if missing:
-        raise UserError(f"--action={given.action} needs {' and '.join(missing)}")
+        raise UserError(f"{given.action} needs {' and '.join(missing)}")
     if "://" in given.workdir:
         raise UserError(
             "the trainer writes to disks only", got=f"--workdir={given.workdir}", expected="a folder, such as runs/bert-1"
@@ -191,7 +197,7 @@ def _job(given: argparse.Namespace, overrides: tuple[str, ...], actions: Sequenc
     if "run" not in actions:
         return job
     config.load(given.config, overrides)
-    return replace(job, config=_pushed_path(given.config), overrides=overrides)
+    return replace(job, config=pushed_path(given.config), overrides=overrides)
 
 
 def _one_host(type_name: str) -> hardware.Slice:
@@ -206,7 +212,7 @@ def _one_host(type_name: str) -> hardware.Slice:
     return slice_
 
 
-def _pushed_path(path_with_arg: str) -> str:
+def pushed_path(path_with_arg: str) -> str:
     path, colon, arg = path_with_arg.partition(":")
     inside = Path(path).resolve()
     if not inside.is_relative_to(ROOT) or inside.relative_to(ROOT).parts[0] not in PUSHED:
@@ -248,6 +254,6 @@ def _execute(commands: list[list[str]], job: Job) -> int:
             code = 128 + signal.SIGINT
         if code:
             print(f"error: command {number} of {len(commands)} ended with exit code {code}", file=sys.stderr)
-            print(f"{job.name} may exist and cost money: --action=status shows it, --action=delete ends it", file=sys.stderr)
+            print(f"{job.name} may exist and cost money: status shows it, delete ends it", file=sys.stderr)
             return code
     return EXIT_DONE

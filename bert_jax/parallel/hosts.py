@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import sys
 import time
@@ -72,11 +73,13 @@ def join(seconds: int | None = None) -> None:
         seconds: how long to wait for them; JOIN_SECONDS where it is not given.
 
     Raises:
-        UserError: the variables contradict each other, or the others do not answer in time.
+        UserError: the variables contradict each other, the others do not answer in time, or SLURM gave this node more GPUs than
+            tasks.
     """
     address, count, index = _place()
     if count == 1 or jax.distributed.is_initialized():
         return
+    _require_a_task_per_gpu()
     seconds = seconds or JOIN_SECONDS
     if address:
         print(f"process {index} of {count}: meeting at {address}, for at most {seconds} seconds", file=sys.stderr)
@@ -94,6 +97,24 @@ def join(seconds: int | None = None) -> None:
         ) from None
     if jax.process_count() != count:
         raise UserError(f"{COUNT} is not the number of processes that met", got=count, expected=str(jax.process_count()))
+
+
+def _require_a_task_per_gpu() -> None:
+    """Under SLURM jax gives each task the one GPU of its number on the node (jax/_src/clusters/slurm_cluster.py), and the others
+    would idle without a word."""
+    tasks_on = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # 8(x2),4: 8 on two nodes, 4 on the third
+    gpus = int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
+    if not tasks_on or "JAX_LOCAL_DEVICE_IDS" in os.environ:
+        return
+    counts = [int(n) for n, times in re.findall(r"([0-9]+)(?:\(x([0-9]+)\))?", tasks_on) for _ in range(int(times or 1))]
+    tasks = counts[_number("SLURM_NODEID", 0)]
+    if gpus > tasks:
+        raise UserError(
+            f"{gpus - tasks} of the GPUs of this node would idle: SLURM started fewer tasks on it than it has GPUs",
+            got=f"tasks: {tasks}, GPUs: {gpus}",
+            expected="one task for each GPU",
+            fix=f"--ntasks-per-node={gpus} --gpus-per-node={gpus}; or name those of each task in JAX_LOCAL_DEVICE_IDS",
+        )
 
 
 def connect(address: str, seconds: float) -> socket.socket:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bert_jax.errors import UserError
+from launch import runs as runs_of
 from launch import sweep, table
 from tests import test_finetune, tiny
 
@@ -46,7 +47,7 @@ def run(tmp_path, monkeypatch, capsys):
     def run(plan: dict, *flags: str):
         monkeypatch.setenv("PLAN", json.dumps(plan))
         given = [f"--workdir={tmp_path / 'w'}", "--config.init_checkpoint=P", *flags]
-        code = sweep.main(given, (sys.executable, str(tmp_path / "trainer.py")))
+        code = sweep.submit(given, (sys.executable, str(tmp_path / "trainer.py")))
         found = tmp_path / "w" / "table.json"
         return code, capsys.readouterr().out, json.loads(found.read_text()) if found.exists() else {}
 
@@ -58,9 +59,9 @@ def cells(found: dict) -> dict[str, dict]:
 
 
 def test_the_grid_of_the_paper_is_fine_tuned_with_every_seed_and_nothing_is_prepared(tmp_path):
-    runs = sweep.expand(GLUE.partition("=")[2], ["--config.init_checkpoint=P"], [0, 1, 2, 3, 4], tmp_path)
+    runs = runs_of.expand(GLUE.partition("=")[2], ["--config.init_checkpoint=P"], [0, 1, 2, 3, 4], tmp_path)
     assert len({run.folder for run in runs}) == 8 * 5
-    assert {sweep.training(run)[0] for run in runs} == {"finetune"} and sweep.preparations(runs) == {}
+    assert {run.training[0] for run in runs} == {"finetune"} and runs_of.preparations(runs) == {}
 
 
 def test_every_figure_has_its_seeds_and_the_best_cell_says_that_it_was_chosen(run):
@@ -146,11 +147,11 @@ pretrained, data = test_finetune.pretrained, test_finetune.data
 def test_two_seeds_are_really_fine_tuned_and_end_in_a_page(pretrained, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device starts sooner than eight
     flags = [GLUE, f"--workdir={tmp_path}", "--no-grid", "--seeds=0,1", *test_finetune.overrides(pretrained, data)]
-    assert sweep.main(flags) == 0
+    assert sweep.submit(flags) == 0
     out = capsys.readouterr().out
     found = json.loads((tmp_path / "table.json").read_text())
     results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("seeds-s?-*/result.json"))]
     figures = [result["metrics"]["accuracy"] for result in results]
     assert len(figures) == 2 and cells(found)["seeds"]["metrics"]["accuracy"]["mean"] == pytest.approx(sum(figures) / 2)
     assert "| seeds | 2 done | " in out and "confusion" in Path(tmp_path / "report" / "index.html").read_text().lower()
-    assert sweep.main([*flags, "--dry-run"]) == 0 and capsys.readouterr().out.strip() == ""
+    assert sweep.submit([*flags, "--dry-run"]) == 0 and capsys.readouterr().out.strip() == ""

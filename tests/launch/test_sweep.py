@@ -2,16 +2,18 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bert_jax.errors import UserError
 from launch import __main__ as launch
-from launch import sweep
+from launch import board, local, runs, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +55,8 @@ if todo == "kill both":
     os.kill(os.getpid(), signal.SIGKILL)
 if todo == "kill sweep":
     os.kill(os.getppid(), signal.SIGKILL)
+    while len((here / "starts").read_text()) < 3:  # the next sweep is there
+        time.sleep(0.05)
     time.sleep(1)
 if todo == "terminate sweep":
     signal.signal(signal.SIGTERM, lambda *_: (workdir.joinpath("saved").touch(), sys.exit(42)))
@@ -87,11 +91,19 @@ class Place:
         return [f"--config={self.config}", f"--workdir={self.workdir}", *more]
 
     def run(self, *more) -> int:
-        return sweep.main(self.flags(*more), self.trainer)
+        return sweep.submit(self.flags(*more), self.trainer)
 
-    def run_apart(self, *more) -> subprocess.CompletedProcess:
+    def resume(self) -> int:
+        return sweep.resume([f"--workdir={self.workdir}"], self.trainer)
+
+    def table(self) -> int:
+        return sweep.show([f"--workdir={self.workdir}"])
+
+    def run_apart(self, verb="resume") -> subprocess.CompletedProcess:
         """The sweep in a process of its own, which may be killed."""
-        code = f"import sys; from launch import sweep; sys.exit(sweep.main({self.flags(*more)!r}, {self.trainer!r}))"
+        arguments = ["submit", *self.flags()] if verb == "submit" else ["resume", f"--workdir={self.workdir}"]
+        code = f"import sys; from launch import sweep; open({str(self.folder / 'starts')!r}, 'a').write('x'); "
+        code += f"sys.exit(sweep.main({arguments!r}, {self.trainer!r}))"
         return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
     def calls(self, verb="train") -> list[dict]:
@@ -132,7 +144,7 @@ def test_a_finished_sweep_runs_nothing_again(place, capsys):
 
 def test_killed_three_times_in_three_ways_and_resumed_every_run_is_done_and_none_twice(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PLAN", json.dumps(PLANS))
-    assert place.run_apart().returncode == -signal.SIGKILL  # sweep and trainer at once
+    assert place.run_apart("submit").returncode == -signal.SIGKILL  # sweep and trainer at once
     assert place.run_apart().returncode == -signal.SIGKILL  # the sweep alone: its trainer goes on to the end
     third = place.run_apart()  # told to end: it lets the trainer save
     assert third.returncode == 42 and "waiting for its end" in third.stdout
@@ -161,7 +173,7 @@ def test_a_run_that_asks_for_a_restart_gets_it_at_once(place, capsys):
 
 
 def test_a_run_that_only_asks_for_restarts_fails_in_the_end(place, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "MAX_RESTARTS", 3)
+    monkeypatch.setattr(local, "MAX_RESTARTS", 3)
     place.plan(**{"0.001_0.1": [42] * 9})
     assert place.run() == 1
     assert place.status("lr0.001-mask0.1")["attempt"] == 3 and len(place.calls()) == 6
@@ -220,9 +232,9 @@ def test_a_renamed_cell_keeps_its_run_and_a_changed_one_is_a_new_run(place, caps
 
 
 def test_the_seed_is_part_of_what_a_run_is(place):
-    ids = [run.folder.name for run in sweep.expand(str(place.config), [], [0, 1, 0], place.workdir)]
+    ids = [run.folder.name for run in runs.expand(str(place.config), [], [0, 1, 0], place.workdir)]
     assert len(set(ids)) == 8
-    default = [run.folder.name for run in sweep.expand(str(place.config), [], [], place.workdir)]
+    default = [run.folder.name for run in runs.expand(str(place.config), [], [], place.workdir)]
     assert set(default) < set(ids)  # the config's own seed is 0
 
 
@@ -245,9 +257,11 @@ def test_a_given_vocabulary_and_store_are_used_as_they_are(place, capsys):
 
 def test_the_table_shows_mean_sd_and_n_and_what_is_missing(place, capsys):
     place.plan(**{"0.002_0.2": [1]})
-    place.run("--seeds=0,1")
+    place.run("--seeds=0,1,2")
+    for folder in place.workdir.glob("*-s2-*"):
+        shutil.rmtree(folder)
     capsys.readouterr()
-    place.run("--seeds=0,1,2", "--table")
+    place.table()
     out = capsys.readouterr().out
     # losses of seeds 0 and 1 are 1000 rate + share + seed: 1.1 and 2.1; Student's t of one degree of freedom is 12.706
     assert re.search(
@@ -261,17 +275,83 @@ def test_the_table_shows_mean_sd_and_n_and_what_is_missing(place, capsys):
 def test_deleting_a_result_turns_its_cell_into_not_run(place, capsys):
     place.run()
     next(place.workdir.glob("lr0.001-mask0.1-*/result.json")).unlink()
-    place.run("--table")
+    place.table()
     assert re.search(r"lr0.001-mask0.1 +\| 1 not run +\| not run", capsys.readouterr().out)
-    assert place.run() == 0
+    assert place.resume() == 0
     assert len(place.calls()) == 5
 
 
-def test_the_table_and_the_dry_run_start_nothing_and_write_nothing_new(place, monkeypatch, capsys):
+def test_the_plan_and_the_dry_run_start_nothing_and_write_nothing(place, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("a process was started"))
-    assert place.run("--table") == 0
+    assert sweep.plan(place.flags("--seeds=0,1")) == 0
+    out = capsys.readouterr().out
+    assert "4 cells, 2 seeds: 8 runs, 8 to make" in out and out.count("| queued |") == 8
     assert place.run("--dry-run") == 0
     assert not place.workdir.exists()
+
+
+def test_the_plan_says_what_is_missing(place, capsys):
+    place.plan(**{"0.002_0.2": [1]})
+    place.run()
+    capsys.readouterr()
+    sweep.plan(place.flags("--seeds=0,1"))
+    out = capsys.readouterr().out
+    assert "8 runs, 5 to make" in out and out.count("| done ") == 3 and out.count("| failed ") == 1
+
+
+def test_the_status_says_where_each_run_stands(place, capsys):
+    place.plan(**{"0.001_0.2": [1], "0.002_0.1": [3], "0.002_0.2": [42]})
+    place.run()
+    folder = next(place.workdir.glob("lr0.001-mask0.1-*"))
+    records = [{"kind": "train", "step": 2, "loss": 7.5, "tokens_per_second": 1234.5}, {"kind": "held_out", "step": 4, "loss": 1}]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)) + '\n{"kind": "tr')
+    (folder / "config.json").write_text('{"train": {"num_train_steps": 4000}}')
+    capsys.readouterr()
+    runs = sweep._read(str(place.workdir)).runs
+    now = (folder / "metrics.jsonl").stat().st_mtime + 300
+    first, _, header, _, *rows = board.render(runs, now).splitlines()
+    assert first == "4 runs: 2 done, 1 failed, 1 diverged"
+    cells = [[word.strip() for word in row.strip("|").split("|")] for row in rows]
+    assert cells[0] == ["lr0.001-mask0.1", "0", "done", "1", "4/4,000", "7.5000", "1,234", "5 min ago"]
+    assert [row[2:4] for row in cells[1:]] == [["failed (exit code 1)", "1"], ["diverged", "1"], ["done", "2"]]
+    assert sweep.status([f"--workdir={place.workdir}"]) == 0 and first in capsys.readouterr().out
+
+
+def test_the_status_is_redrawn_until_every_run_has_ended(place, monkeypatch, capsys):
+    place.plan(**{"0.002_0.2": [1]})
+    place.run()
+    broken = next(place.workdir.glob("lr0.001-mask0.1-*/result.json"))
+    text = broken.read_text()
+    broken.unlink()
+    slept = []
+    sleep = lambda seconds: (slept.append(seconds), broken.write_text(text))  # noqa: E731
+    monkeypatch.setattr(board, "time", SimpleNamespace(sleep=sleep, time=lambda: 0.0))
+    assert sweep.status([f"--workdir={place.workdir}", "--watch"]) == 0
+    assert len(slept) == 1 and "4 runs: 3 done, 1 failed" in capsys.readouterr().out
+
+
+def test_a_moved_sweep_is_resumed_where_it_lies_and_a_changed_config_is_noticed(place, capsys):
+    place.plan(**{"0.002_0.2": [1]})
+    place.run()
+    place.workdir = place.workdir.rename(place.folder / "moved")
+    assert place.resume() == 0 and len(place.calls()) == 5
+    next(place.workdir.glob("lr0.001-mask0.1-*/result.json")).unlink()
+    smaller = "base = get_config\ndef get_config(arg=None):\n    config = base(arg)\n    config.data.num_eval_rows = 7\n"
+    place.config.write_text(SWEEP.replace("def sweep", smaller + "    return config\ndef sweep"))
+    with pytest.raises(UserError, match="the config file has changed since"):
+        place.resume()
+    assert place.table() == 0  # what was made stays readable
+
+
+@pytest.mark.parametrize("verb", ["status", "resume", "table"])
+def test_where_no_sweep_was_submitted_there_is_nothing_to_go_on_with(tmp_path, capsys, verb):
+    assert sweep.main([verb, f"--workdir={tmp_path}"]) == 2
+    assert "no sweep was submitted here" in capsys.readouterr().err
+
+
+def test_an_unknown_engine_is_named(place):
+    with pytest.raises(UserError, match="there is no such engine"):
+        place.run("--engine=clurm")
 
 
 def test_a_dry_run_prints_only_what_is_missing(place, capsys):
@@ -308,7 +388,7 @@ def test_a_broken_result_file_is_named(place, capsys):
     place.run()
     next(place.workdir.glob("*/result.json")).write_text("{")
     with pytest.raises(UserError, match="result.json is not valid JSON"):
-        place.run("--table")
+        place.table()
 
 
 def test_a_workdir_that_cannot_be_made_is_a_users_mistake(place):
@@ -318,9 +398,9 @@ def test_a_workdir_that_cannot_be_made_is_a_users_mistake(place):
 
 
 def test_the_committed_sweep_has_four_cells_that_load():
-    runs = sweep.expand(str(ROOT / "configs/sweep_quickstart.py"), [], [0, 1], Path("nowhere"))
-    assert len({run.cell for run in runs}) == 4 and len({run.folder for run in runs}) == 8
-    assert len({run.shared for run in runs}) == 1
+    found = runs.expand(str(ROOT / "configs/sweep_quickstart.py"), [], [0, 1], Path("nowhere"))
+    assert len({run.cell for run in found}) == 4 and len({run.folder for run in found}) == 8
+    assert len({run.shared for run in found}) == 1
 
 
 def test_help_answers_without_jax_and_names_every_verb():
@@ -333,5 +413,5 @@ def test_help_answers_without_jax_and_names_every_verb():
 
 def test_an_unknown_verb_is_a_users_mistake(capsys):
     assert launch.main(["swep"]) == 2
-    assert "tpu-vm or sweep" in capsys.readouterr().err
+    assert "sweep" in capsys.readouterr().err
     assert launch.main([]) == 2

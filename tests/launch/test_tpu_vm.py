@@ -139,7 +139,7 @@ def test_a_dry_run_prints_the_exact_commands(capsys):
     ],
 )
 def test_each_generation_gets_its_own_type_and_runtime_on_demand(type_, accelerator, version, capsys):
-    tpu_vm.main([*flags(f"--type={type_}"), "--action=create", "--dry-run"])
+    tpu_vm.main([*flags(f"--type={type_}"), "create", "--dry-run"])
     (create,) = commands(capsys)
     assert create[4:] == ["create", "bert-1", f"--accelerator-type={accelerator}", f"--version={version}", "--zone=us-west4-a"]
 
@@ -155,14 +155,14 @@ def test_each_generation_gets_its_own_type_and_runtime_on_demand(type_, accelera
 )
 def test_the_other_actions_ask_for_no_more_than_they_need(action, tail, capsys):
     workdir = ["--workdir=runs/bert"] if action == "fetch" else []
-    assert tpu_vm.main([*flags(*workdir), f"--action={action}", "--dry-run"]) == 0
+    assert tpu_vm.main([*flags(*workdir), f"{action}", "--dry-run"]) == 0
     assert commands(capsys) == [["gcloud", "compute", "tpus", "tpu-vm", *tail]]
 
 
 def test_the_price_is_shown_with_its_date_and_an_unknown_one_as_unknown(capsys):
-    tpu_vm.main([*flags("--type=v5litepod-8"), "--action=create", "--dry-run"])
+    tpu_vm.main([*flags("--type=v5litepod-8"), "create", "--dry-run"])
     assert "$9.60 per hour on demand (read 20" in capsys.readouterr().out
-    tpu_vm.main([*flags("--type=v4-8"), "--action=create", "--spot", "--dry-run"])
+    tpu_vm.main([*flags("--type=v4-8"), "create", "--spot", "--dry-run"])
     assert "price unknown" in capsys.readouterr().out
 
 
@@ -175,7 +175,7 @@ def test_it_is_said_that_the_workdir_goes_with_the_vm(spot, advice, capsys):
 def test_a_dry_run_starts_no_process(cloud, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("a process was started"))
     for action in ("all", *tpu_vm.ACTIONS):
-        assert tpu_vm.main([*training(cloud / "checkout/configs/quickstart.py"), f"--action={action}", "--dry-run"]) == 0
+        assert tpu_vm.main([*training(cloud / "checkout/configs/quickstart.py"), f"{action}", "--dry-run"]) == 0
     assert recorded(cloud) == []
 
 
@@ -207,7 +207,7 @@ def test_the_code_is_pushed_without_environments_runs_and_caches(cloud, capsys):
     (cloud / "home/bert_jax/bert_jax").mkdir(parents=True)
     (cloud / "home/bert_jax/bert_jax/removed.py").touch()
     (cloud / "home/bert_jax/runs").mkdir()
-    assert tpu_vm.main([*flags(), "--action=push"]) == 0
+    assert tpu_vm.main([*flags(), "push"]) == 0
     with tarfile.open(next(cloud.glob("*.tar.gz"))) as archive:
         names = archive.getnames()
     assert "configs/quickstart.py" in names and "launch/keep_running.sh" in names
@@ -231,28 +231,28 @@ def test_delete_asks_first_and_silence_means_no(cloud, monkeypatch, capsys, answ
         return answer
 
     monkeypatch.setattr("builtins.input", answers)
-    assert tpu_vm.main([*flags(), "--action=delete"]) == (0 if deleted else 2)
+    assert tpu_vm.main([*flags(), "delete"]) == (0 if deleted else 2)
     assert len(recorded(cloud)) == deleted
 
 
 def test_delete_with_yes_does_not_ask(cloud, monkeypatch, capsys):
     monkeypatch.setattr("builtins.input", lambda prompt: pytest.fail("asked"))
-    assert tpu_vm.main([*flags(), "--action=delete", "--yes"]) == 0
+    assert tpu_vm.main([*flags(), "delete", "--yes"]) == 0
     assert recorded(cloud) == [["compute", "tpus", "tpu-vm", "delete", "bert-1", "--quiet", "--zone=us-west4-a"]]
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (flags("--action=status", "--dry-run", name="Bert_1"), "--name"),
-        (flags("--action=status", "--dry-run", name="a" * 64), "--name"),
-        (flags("--action=status", "--dry-run", name="b-"), "--name"),
-        (flags("--action=status", "--dry-run", name="-b"), "--name"),
-        (flags("--action=status", "--dry-run", zone="us-west4"), "--zone"),
+        (flags("status", "--dry-run", name="Bert_1"), "--name"),
+        (flags("status", "--dry-run", name="a" * 64), "--name"),
+        (flags("status", "--dry-run", name="b-"), "--name"),
+        (flags("status", "--dry-run", name="-b"), "--name"),
+        (flags("status", "--dry-run", zone="us-west4"), "--zone"),
         (flags("--dry-run"), "needs --type and --config and --workdir"),
-        (flags("--action=fetch", "--dry-run"), "needs --workdir"),
+        (flags("fetch", "--dry-run"), "needs --workdir"),
         ([*training(workdir="gs://bucket/x"), "--dry-run"], "writes to disks only"),
-        (flags("--action=run", "--dry-run"), "needs --config and --workdir"),
+        (flags("run", "--dry-run"), "needs --config and --workdir"),
         ([*training(type_="v5litepod-9"), "--dry-run"], "perhaps v5litepod-8"),
         ([*training(type_="v5litepod-16"), "--dry-run"], "v5litepod-1, v5litepod-4, v5litepod-8"),
         ([*training(type_="v4-32"), "--dry-run"], "4 hosts.*\n.*\n.*one host of v4: v4-8"),
@@ -266,7 +266,7 @@ def test_a_mistake_is_refused_before_anything_is_rented(arguments, message):
 
 
 def test_a_name_of_63_characters_is_accepted(capsys):
-    assert tpu_vm.main(flags("--action=status", "--dry-run", name="a" * 63)) == 0
+    assert tpu_vm.main(flags("status", "--dry-run", name="a" * 63)) == 0
 
 
 def test_a_config_outside_of_what_is_pushed_is_refused(tmp_path):
@@ -277,7 +277,7 @@ def test_a_config_outside_of_what_is_pushed_is_refused(tmp_path):
 
 def test_without_gcloud_the_message_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert launch.main(["tpu-vm", *flags(), "--action=status"]) == 2
+    assert launch.main(["tpu-vm", *flags(), "status"]) == 2
     assert "gcloud is not on PATH" in capsys.readouterr().err
 
 
@@ -297,12 +297,12 @@ def test_stop_lets_the_trainer_save_and_nothing_restarts_it(cloud, capsys):
     trainer = "trap 'sleep 0.2; touch saved; exit 42' TERM; echo up; while true; do sleep 0.05; done"
     subprocess.run(["bash", str(ROOT / "launch/keep_running.sh"), "train.log", "bash", "-c", trainer], cwd=home, check=True)
     wait_for(home / "train.log", "up")
-    assert tpu_vm.main([*flags(), "--action=stop"]) == 0
+    assert tpu_vm.main([*flags(), "stop"]) == 0
     assert (home / "saved").exists()  # stop came back after the trainer had ended
     subprocess.run(["flock", "--nonblock", "train.log.lock", "true"], cwd=home, check=True)
     assert (home / "train.log").read_text().count("up") == 1
     (home / "train.log.pid").unlink()
-    assert tpu_vm.main([*flags(), "--action=stop"]) != 0  # nothing was ever started
+    assert tpu_vm.main([*flags(), "stop"]) != 0  # nothing was ever started
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])

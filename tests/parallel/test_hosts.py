@@ -94,6 +94,29 @@ def test_an_environment_that_cannot_work_is_explained(variables, hint, monkeypat
         hosts.join()
 
 
+SLURM = {"JAX_NUM_PROCESSES": "3", "SLURM_STEP_TASKS_PER_NODE": "1(x2),8", "SLURM_GPUS_ON_NODE": "8", "SLURM_NODEID": "1"}
+
+
+def test_a_node_of_slurm_with_more_gpus_than_tasks_is_refused_before_they_idle(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="7 of the GPUs of this node would idle"):
+        hosts.join()
+
+
+@pytest.mark.parametrize(
+    "right", [{"SLURM_NODEID": "2"}, {"SLURM_GPUS_ON_NODE": "1"}, {"JAX_LOCAL_DEVICE_IDS": "0,1,2,3,4,5,6,7"}]
+)
+def test_a_task_for_each_gpu_or_named_gpus_go_on_to_meet(monkeypatch, right):
+    met = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: met.append(given))
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    for name, value in (SLURM | right).items():
+        monkeypatch.setenv(name, value)
+    hosts.join()
+    assert met == [{"initialization_timeout": hosts.JOIN_SECONDS}]
+
+
 @pytest.mark.parametrize(("count", "code", "left"), [(2, 2, [2]), (2, 0, []), (1, 2, [])])
 def test_one_of_several_that_fails_leaves_at_once(monkeypatch, count, code, left):
     codes = []
