@@ -14,7 +14,7 @@ from experiments.proofs.finetuning import brought_in
 FAST = {"model.matmul_dtype": "bfloat16"}
 SST2 = FAST | {"data.max_train_examples": 20000}
 SST2_LEAST, CONLL_LEAST = 0.89, 0.88
-RATES = (2e-5, 3e-5, 4e-5, 5e-5)  # BERT paper, appendix A.3, where the best on the dev set is taken
+RATES = (1e-4, 2e-4, 5e-5)  # the highest of the BERT paper, and higher ones: this encoder is smaller than its
 SQUAD_SHORT = FAST | {"train.num_train_epochs": 2.0, "train.train_batch_size": 16, "data.max_seq_length": 256}
 SEEDS = (0, 1, 2)
 CHINESE_STEPS = 6000
@@ -49,15 +49,9 @@ CHINESE_TASKS = {  # task -> (config, metric, settings)
 }
 
 
-def sst2_and_conll(scratch: Path) -> dict:
-    """SST-2 from 20,000 training examples, CoNLL-2003 from all of them at one rate, else by the paper's protocol."""
-    start = brought_in(scratch)
-    return {"conll2003": conll(scratch, start), "sst2": sst2(scratch, start)}
-
-
-def sst2(scratch: Path, start: Path) -> dict:
-    """At one rate after the other until one does; at the best one again in float32."""
-    found: dict[float, dict] = {}
+def sst2(scratch: Path) -> dict:
+    """SST-2 from 20,000 training examples, at one rate after the other until one does; at the best one again in float32."""
+    start, found = brought_in(scratch), {}
     for rate in RATES:
         found[rate] = _tuned(scratch / f"sst2-{rate}", "finetune_glue.py:sst2", start, SST2 | {"optim.learning_rate": rate})
         print(f"sst2 at {rate}: {found[rate]}", flush=True)
@@ -74,9 +68,9 @@ def sst2(scratch: Path, start: Path) -> dict:
     }
 
 
-def conll(scratch: Path, start: Path) -> dict:
-    found = _tuned(scratch / "conll2003", "finetune_ner.py:conll2003", start, FAST)
-    print(f"conll2003: {found}", flush=True)
+def conll2003(scratch: Path) -> dict:
+    """CoNLL-2003 by the paper's protocol, at one of its rates."""
+    found = _tuned(scratch / "conll2003", "finetune_ner.py:conll2003", brought_in(scratch), FAST)
     return found | {"least": CONLL_LEAST, "reached": found["metrics"]["f1"] >= CONLL_LEAST}
 
 
