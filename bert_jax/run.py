@@ -130,8 +130,9 @@ def write_report(workdir: Path, step: int, baselines: Callable[[], dict[str, flo
     held_out = [record for record in records if record["kind"] == "held_out"][-1]
     metrics = {name: value for name, value in held_out.items() if name not in ("kind", "step")} | baselines()
     plots = [str(path.relative_to(workdir)) for path in plot(workdir, metrics.get("unigram_loss"))]
-    verdict = [record for record in records if record["kind"] == "verdict"][-1]
-    workdirs.write_result(workdir, {"step": step, "metrics": metrics, "plots": plots, "verdict": verdict})
+    verdicts = [record for record in records if record["kind"] == "verdict"]  # of a run from before there were any, none
+    told = {"verdict": verdicts[-1]} if verdicts else {}
+    workdirs.write_result(workdir, {"step": step, "metrics": metrics, "plots": plots, **told})
 
 
 def baselines(

@@ -1,9 +1,9 @@
 """Whether batches are what the config asks for, read off the batches themselves: a wrong one trains as quietly as a right one.
 
 What is certain (padding, special pieces, the text, labels of pairs) is compared with the token store, and one difference is a
-finding. What is drawn (which pieces are masked and what they become, labels, the order of rows) is held against bounds that a
-right loader crosses with a probability of CHANCE at most: of each of a handful of bounds at each look. A run of a million steps
-with a look every hundred thus raises a false alarm once in ten thousand.
+finding. What is drawn (what masked pieces become, labels, the order of rows) is held against bounds, each of which a right loader
+crosses at each look with a probability of CHANCE at most: 20,000 batches and 10,000 looks at their sums, as in a million steps,
+raise a false alarm in fewer than one of ten thousand runs.
 """
 
 import math

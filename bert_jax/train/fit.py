@@ -190,13 +190,13 @@ class _Loop:
         for step in range(start + 1, cfg.num_train_steps + 1):
             with clock.waiting_for_data():
                 batch = self.layout.place_batch(next(batches))
-            last = step == cfg.num_train_steps
+            first, last = step == start + 1, step == cfg.num_train_steps
             logs = step % cfg.log_every_steps == 0 or last
-            before = motion.sample(state.params) if logs else None
+            before = motion.sample(state.params) if logs or first else None
             state = self.layout.train_step(state, batch, self.frozen)
             clock.step()
-            if step == start + 1:  # the first step also compiled: it is not timed
-                jax.block_until_ready(state.step)
+            if first:  # which also compiled, as what follows it does: it is not timed
+                jax.block_until_ready((state.step, motion.update_ratios(before, state.params)))
                 clock.start()
             if self.watch:
                 self.watch.advance(step)

@@ -1,5 +1,6 @@
 """What is said of a run from its records: figures made by hand, one sign at a time."""
 
+import json
 import math
 
 import pytest
@@ -138,3 +139,13 @@ def test_a_band_holds_for_every_seed_and_layout_of_a_config_and_for_no_other():
     assert key("seed=3", "parallel.mode=pmap", "data.store=/elsewhere", "train.log_every_steps=7") == key()
     for other in ("optim.learning_rate=1e-4", "train.num_train_steps=9", "data.input_file=mine.txt", "model.hidden_size=64"):
         assert key(other) != key()
+
+
+def test_the_bands_are_those_of_the_committed_runs_and_hold_for_the_quickstart_as_it_is():
+    """Where this fails the quickstart learns otherwise now: run `python -m experiments.acceptance reference_runs` again."""
+    quickstart = configs.load(str(tiny.ROOT / "configs" / "quickstart.py"))
+    figures = json.loads((tiny.ROOT / "experiments/benchmarks/results/reference_runs.json").read_text())["figures"]
+    assert figures["key"] == bands.key_of(quickstart.to_dict())
+    assert bands.BANDS[figures["key"]] == {int(step): tuple(band) for step, band in figures["band"].items()}
+    for step, gains in figures["nats_below_unigram"].items():
+        assert all(figures["band"][step][0] < gain < figures["band"][step][1] for gain in gains)
