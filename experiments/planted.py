@@ -1,6 +1,7 @@
 """A clean corpus, faults planted in it at known lines, and evaluation sentences in another dress."""
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ CONSONANTS, VOWELS = "bdfgklmnprst", "aeiou"
 WORDS = [a + b + c + d for a in CONSONANTS for b in VOWELS for c in "blmn" for d in "aei"]
 PUNCTUATION = (".", ",", "!", "?", "-", "'", '"', ";")
 ACCENTED = "caf\u00e9"
+CONTRACTION = re.compile(" (?=(?:n't|'s|'re|'ve|'ll|'d|'m)(?: |$))")
 EVALUATED = "tula lobe dima fane gima kane rule bela"
 
 
@@ -77,7 +79,8 @@ def line_of(path: Path, text: str) -> int:
 
 
 def disguised(text: str, draw: random.Random) -> str:
-    """The same words in another case and with other punctuation."""
+    """The same words in another case and with other punctuation; the contractions of treebanks are written as people do."""
+    text = CONTRACTION.sub("", text)
     words = [
         draw.choice((str.upper, str.lower, str.capitalize, str))(word.strip('.,;:!?"`'))
         for word in text.replace("-", " ").split()

@@ -13,6 +13,7 @@ looked for. A text stands in the corpus when at least 70% of its n-grams do, at 
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,7 +135,7 @@ class Text(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A text that stands in the corpus: the share of its n-grams that do, and where the first of them is."""
+    """A text that stands in the corpus: the share of its n-grams that do, and where most of them are first met."""
 
     text: Text
     share: float
@@ -179,7 +180,7 @@ class Texts:
         found = []
         for text, length, numbers in zip(self.texts, self._lengths, self._numbers):
             places = self._places[length]
-            there = [number for number in numbers.tolist() if number in places]
+            there = [places[number] for number in numbers.tolist() if number in places]
             if there and len(there) >= STANDS_THERE * len(numbers):
-                found.append(Standing(text, len(there) / len(numbers), places[there[0]]))
+                found.append(Standing(text, len(there) / len(numbers), Counter(there).most_common(1)[0][0]))
         return found

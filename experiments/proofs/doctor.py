@@ -10,7 +10,7 @@ from pathlib import Path
 from bert_jax.data import sources
 from bert_jax.data.report import Report
 from bert_jax.doctor.against import texts_of
-from bert_jax.doctor.overlap import gram_length, words
+from bert_jax.doctor.overlap import END_OF_DOCUMENT, Hashes, Rolling, Texts, gram_length, words
 from experiments import faulty_hosts, planted
 from experiments.benchmarks import measure
 from experiments.benchmarks.prepare import write_corpus
@@ -32,7 +32,7 @@ SETS = "sst2,mrpc,rte,stsb"
 PLANTED, SHORTEST = 50, 6  # evaluation sentences, words of each
 SEEDS = range(5)
 DOCUMENTS = 20_000
-MEGABYTES = (100, 400)
+MEGABYTES = (50, 200)
 
 
 def doctor_hosts(scratch: Path) -> dict:
@@ -47,15 +47,11 @@ def doctor_hosts(scratch: Path) -> dict:
     figures = {"healthy": _together(faulty_hosts.run(arguments, scratch, PROCESSES, {}))}
     for fault, (index, expected) in FAULTY.items():
         ended = faulty_hosts.run(arguments, scratch, PROCESSES, {index: fault})
-        said = expected.format(host=socket.gethostname())
-        figures[fault] = {"named": said in ended[0].output} | _together(
-            [one for n, one in enumerate(ended) if (n, fault) != (2, "silent")]
-        )
-    first = faulty_hosts.run(arguments, scratch, PROCESSES, {0: "absent"})
-    figures["process_0_absent"] = {"named": all("process 0 does not answer" in one.output for one in first[1:])} | _together(
-        first
-    )
-    return figures
+        others = ended[:index] + ended[index + 1 :] if fault == "silent" else ended  # one that is stopped never ends by itself
+        figures[fault] = {"named": expected.format(host=socket.gethostname()) in ended[0].output, **_together(others)}
+    without_first = faulty_hosts.run(arguments, scratch, PROCESSES, {0: "absent"})
+    named = all("process 0 does not answer" in one.output for one in without_first[1:])
+    return figures | {"process_0_absent": {"named": named, **_together(without_first)}}
 
 
 def _together(ended: list) -> dict:
@@ -99,7 +95,8 @@ def _sentences(scratch: Path) -> dict:
     settings = {"text.vocab_file": data() / "vocab" / "bert-base-uncased-vocab.txt", "data.input_format": "sentences"}
     settings |= {"data.input_file": path}
     before = _texts_found(_doctor(scratch, settings, SETS)[0])
-    texts = [text for text in texts_of(SETS) if text.set.endswith("dev") and gram_length(words(text.text)) >= SHORTEST]
+    alike = Texts(texts_of(SETS))
+    texts = [text for text in alike.texts if text.set.endswith("dev") and gram_length(words(text.text)) >= SHORTEST]
     chosen = draw.sample([text for text in texts if text.place not in before], PLANTED)
     hidden = [planted.disguised(text.text, draw) for text in chosen]
     for sentence in hidden:
@@ -107,16 +104,22 @@ def _sentences(scratch: Path) -> dict:
         document.insert(draw.randrange(len(document) + 1), sentence)
     planted.write(path, wiki)
     after = _texts_found(_doctor(scratch, settings, SETS)[0])
+    hidden_words = [word for sentence in hidden for word in (*words(sentence), END_OF_DOCUMENT)]
+    for length, (numbers, _) in alike.grams.found_in(Rolling(Hashes()(hidden_words))).items():
+        for number in numbers.tolist():
+            alike.add(length, number, "planted")
+    of_planted = {standing.text.place for standing in alike.standing()}
     right = sum(after.get(text.place) == f"{path}, line {planted.line_of(path, one)}" for text, one in zip(chosen, hidden))
-    looked_for = sum(1 for _ in texts_of(SETS))
     return {
         "sets": SETS,
-        "texts_looked_for": looked_for,
+        "texts_looked_for": len(alike.texts),
         "planted": PLANTED,
-        "found_in_their_line": right,
-        "recall": right / PLANTED,
+        "named": sum(text.place in after for text in chosen),
+        "named_with_their_line": right,
+        "recall": sum(text.place in after for text in chosen) / PLANTED,
         "named_without_planting": len(before),
-        "named_beside_the_planted": len(after.keys() - before.keys() - {text.place for text in chosen}),
+        "named_with_words_of_the_planted": len(after.keys() & (of_planted - {text.place for text in chosen})),
+        "named_beside_these": len(after.keys() - before.keys() - of_planted - {text.place for text in chosen}),
     }
 
 

@@ -60,6 +60,16 @@ def test_n_grams_may_be_scattered_but_do_not_reach_over_the_end_of_a_document():
     assert found([text], "one two three four", "five six seven eight nine") == {}
 
 
+def test_the_place_of_a_text_is_where_most_of_its_n_grams_are_met_first():
+    text = "one two three four five six seven eight nine ten eleven"
+    looked_for = Texts([Text("set", "1", text)])
+    lines = {1: "one two three four five six seven eight", 7: text, 9: text}
+    for line, content in lines.items():
+        for number in looked_for.grams.found_in(Rolling(Hashes()(words(content))))[8][0].tolist():
+            looked_for.add(8, number, f"line {line}")
+    assert [(one.share, one.place) for one in looked_for.standing()] == [(1.0, "line 7")]
+
+
 def test_short_texts_are_not_looked_for_and_equal_ones_once():
     looked_for = Texts(
         [Text("a", "1", "Yes."), Text("a", "2", "a b c d e"), Text("a", "3", "A, B, C, D, E!"), Text("b", "4", "a b c d e")]
