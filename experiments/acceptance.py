@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
-from experiments.proofs import family, finetuning, learning, next_items, others, robust, students, tasks
+from experiments.proofs import family, finetuning, learning, next_items, others, plans, robust, students, tasks
 
 PROOFS = {
     "quickstart": robust.quickstart,
@@ -29,6 +29,9 @@ PROOFS = {
     "tokenisers": others.tokenisers,
     "minilm": others.minilm,
     "every_mode": others.every_mode,
+    "plan_memory": plans.plan_memory,
+    "plan_borders": plans.plan_borders,
+    "plan_table": plans.plan_table,
     "tasks_same_steps": finetuning.tasks_same_steps,
     "tasks_same_answers": finetuning.tasks_same_answers,
     "tasks_seeds": finetuning.tasks_seeds,

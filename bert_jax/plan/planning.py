@@ -89,9 +89,14 @@ def _plan_phase(job: Job, phase: Phase, granted: float, compiles: str, say: Call
     largest = estimated_largest(job, phase, granted)
     if compiles == "border":
         largest = border(lambda rows: compiled(with_rows(phase, job, rows)).fits, largest)
-    flops = model_flops(open_job(job.config, job.target, {"model.remat": "none"}), phase)
+    flops = flops_of_model(job, phase)
     batch = with_rows(phase, job, largest).batch_size
     return PhasePlan(phase, job.steps(phase), expected, flops, program, batch, compiles == "border")
+
+
+def flops_of_model(job: Job, phase: Phase) -> int:
+    """`model_flops`, whatever this job computes anew."""
+    return model_flops(open_job(job.config, job.target, {"model.remat": "none"}), phase)
 
 
 def estimated_largest(job: Job, phase: Phase, granted: float) -> int:
