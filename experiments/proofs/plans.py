@@ -177,10 +177,10 @@ def _markdown(rows: list[dict]) -> str:
     head = f"""# BERT on every TPU
 
 What `python -m bert_jax plan` computes for `configs/bert.py`: batches of 256 rows, 900,000 steps at length 128, then 100,000
-at 512, rows split over all chips. Made by `python -m experiments.acceptance plan_table`; nothing here was trained. Memory and rows
-are given for length 128 / 512. The least time of a step is that of its products, or of what memory moves, at the peak of the
-chip. Hours and dollars are those at {MFU:.0%} MFU, an assumption, or at the least time where that is longer, as where a chip has
-few rows; prices of {hardware.PRICES_READ}, on demand and spot.
+at 512, rows split over all chips. Made by `python -m experiments.acceptance plan_table`; nothing here was trained. Memory and
+rows are given for length 128 / 512. The least time of a step is that of its products, or of what memory moves, at the peak of
+the chip. Hours and dollars are those at {MFU:.0%} MFU, an assumption, or at the least time where that is longer, as where a
+chip has few rows; prices of {hardware.PRICES_READ}, on demand and spot.
 
 | config | slice | chips | GiB of a chip | fits | largest batch | least ms a step | hours | on demand | spot |
 |---|---|---:|---:|---|---:|---:|---:|---:|---:|
