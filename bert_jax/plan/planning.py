@@ -136,18 +136,19 @@ def border(fits: Callable[[int], bool], guess: int) -> int:
 
 def advice(config, job: Job, granted: float, fits: bool) -> list[str]:
     """What to change: where it does not fit, the first of each kind of change that makes it fit; else what costs without need."""
-    found = []
+    found: dict[str, str] = {}
     for changes in _less_memory(job) if not fits else _less_work(job):
+        ((key, value),) = changes.items()
+        if key in found:
+            continue
         try:
             other = open_job(config, job.target, changes)
         except UserError:  # the changed job does not divide over the devices
             continue
-        totals = [estimate(other, phase).total for phase in other.rows.phases]
-        key = next(iter(changes))
-        if max(totals) <= granted and not any(key in line for line in found):
-            flags = " ".join(f"--config.{key}={value}" for key, value in changes.items())
-            found.append(f"{flags} fits{' too' if fits else ''}: {max(totals) / GIB:.2f} GiB")
-    return found
+        total = max(estimate(other, phase).total for phase in other.rows.phases)
+        if total <= granted:
+            found[key] = f"--config.{key}={value} fits{' too' if fits else ''}: {total / GIB:.2f} GiB"
+    return list(found.values())
 
 
 def _less_memory(job: Job) -> list[dict]:
