@@ -101,7 +101,12 @@ def plan_borders(scratch: Path) -> dict:
 
         rows = planning.border(fits, guess)
         refusal = asked[rows + 1].refusal
-        found[case.name] = {"rows": rows, "estimated_rows": guess, "compiled_gib": asked[rows].memory / GIB, "next_row": refusal}
+        found[case._replace(rows=rows).name] = {
+            "rows": rows,
+            "estimated_rows": guess,
+            "compiled_gib": asked[rows].memory / GIB,
+            "next_row": refusal,
+        }
     return found
 
 
