@@ -116,7 +116,7 @@ class Slice(NamedTuple):
         return None if price is None else price * self.chips
 
 
-def _slices(chip: str) -> list[Slice]:
+def slices(chip: str) -> list[Slice]:
     """Every slice of this kind of TPU, the smallest first."""
     cloud = CLOUD_TPUS[chip]
     found = []
@@ -131,7 +131,7 @@ def _types() -> dict[str, Slice]:
     """Every accelerator type, and the same with the name of the chip before the number."""
     known = {}
     for chip, cloud in CLOUD_TPUS.items():
-        for slice_ in _slices(chip):
+        for slice_ in slices(chip):
             known[slice_.gcloud_type] = known[slice_.gcloud_type.replace(cloud.prefix, chip)] = slice_
     return known
 
@@ -171,13 +171,13 @@ def parse_target(text: str) -> Slice:
     if chip not in CHIPS:
         near = difflib.get_close_matches(chip, CHIPS, n=2, cutoff=0.3) or list(CHIPS)
         raise UserError("there is no such chip", got=text, expected=f"perhaps {' or '.join(near)}, as in v5e:4x4 or H100:8")
-    slices = {slice_.topology: slice_ for slice_ in _slices(chip)}
-    if layout not in slices:
+    known = {slice_.topology: slice_ for slice_ in slices(chip)}
+    if layout not in known:
         asked = math.prod(int(axis) for axis in re.findall("[0-9]{1,5}", layout))
-        near = sorted(slices, key=lambda name: abs(slices[name].chips - asked))[:2]
-        named = " or ".join(f"{chip}:{name} ({slices[name].chips} chips)" for name in near)
+        near = sorted(known, key=lambda name: abs(known[name].chips - asked))[:2]
+        named = " or ".join(f"{chip}:{name} ({known[name].chips} chips)" for name in near)
         raise UserError(f"there is no such topology of {chip}", got=text, expected=f"perhaps {named}")
-    return slices[layout]
+    return known[layout]
 
 
 def device_peak_flops(device_kind: str) -> float | None:

@@ -89,9 +89,14 @@ def _plan_phase(job: Job, phase: Phase, granted: float, compiles: str, say: Call
     largest = estimated_largest(job, phase, granted)
     if compiles == "border":
         largest = border(lambda rows: compiled(with_rows(phase, job, rows)).fits, largest)
-    flops = model_flops(open_job(job.config, job.target, {"model.remat": "none"}), phase)
+    flops = flops_of_model(job, phase)
     batch = with_rows(phase, job, largest).batch_size
     return PhasePlan(phase, job.steps(phase), expected, flops, program, batch, compiles == "border")
+
+
+def flops_of_model(job: Job, phase: Phase) -> int:
+    """`model_flops`, whatever this job computes anew."""
+    return model_flops(open_job(job.config, job.target, {"model.remat": "none"}), phase)
 
 
 def estimated_largest(job: Job, phase: Phase, granted: float) -> int:
@@ -131,18 +136,19 @@ def border(fits: Callable[[int], bool], guess: int) -> int:
 
 def advice(config, job: Job, granted: float, fits: bool) -> list[str]:
     """What to change: where it does not fit, the first of each kind of change that makes it fit; else what costs without need."""
-    found = []
+    found: dict[str, str] = {}
     for changes in _less_memory(job) if not fits else _less_work(job):
+        ((key, value),) = changes.items()
+        if key in found:
+            continue
         try:
             other = open_job(config, job.target, changes)
         except UserError:  # the changed job does not divide over the devices
             continue
-        totals = [estimate(other, phase).total for phase in other.rows.phases]
-        key = next(iter(changes))
-        if max(totals) <= granted and not any(key in line for line in found):
-            flags = " ".join(f"--config.{key}={value}" for key, value in changes.items())
-            found.append(f"{flags} fits{' too' if fits else ''}: {max(totals) / GIB:.2f} GiB")
-    return found
+        total = max(estimate(other, phase).total for phase in other.rows.phases)
+        if total <= granted:
+            found[key] = f"--config.{key}={value} fits{' too' if fits else ''}: {total / GIB:.2f} GiB"
+    return list(found.values())
 
 
 def _less_memory(job: Job) -> list[dict]:

@@ -28,7 +28,12 @@ def lines(plan: Plan, config_argument: str, mfu: float) -> list[str]:
     for number, phase in enumerate(plan.phases, 1):
         out += ["", *_phase_lines(plan, phase, number)]
     out += ["", f"all {sum(phase.steps for phase in plan.phases):,} steps", *_cost_lines(plan, mfu)]
-    return out + [f"advice: {line}   [{COMPUTED}]" for line in plan.advice]
+    advice = list(plan.advice)
+    slow = [number for number, phase in enumerate(plan.phases, 1) if most_mfu(plan, phase) < mfu]
+    if slow:
+        which = " and ".join(map(str, slow))
+        advice.append(f"in phase {which} memory sets the pace, not products: fewer chips, or more rows in a batch, cost less")
+    return out + [f"advice: {line}   [{COMPUTED}]" for line in advice]
 
 
 def _line(name: str, value: str, how: str) -> str:
@@ -57,13 +62,12 @@ def _phase_lines(plan: Plan, phase: PhasePlan, number: int) -> Iterable[str]:
         for name, size in phase.estimate.sent.items():
             if size:
                 yield _line(f"sent: {name}", f"{size / 1e9:.3f} GB a step", COMPUTED)
-    seconds, peak = seconds_at_least(plan, phase), peak_flops(plan)
     anew = phase.estimate.flops / phase.model_flops - 1
     yield _line("operations of the model", f"{phase.model_flops / 1e12:,.2f} TFLOP a step, {anew:+.1%} computed anew", COMPUTED)
     yield _line("moved in memory, at least", f"{phase.estimate.moved / 1e9:,.2f} GB a step and device", COMPUTED)
     yield _line(
         "a step takes at least",
-        f"{seconds * 1e3:,.2f} ms, so that MFU is at most {phase.model_flops / peak / seconds:.0%}",
+        f"{1e3 * seconds_at_least(plan, phase):,.2f} ms, so that MFU is at most {most_mfu(plan, phase):.0%}",
         COMPUTED,
     )
 
@@ -79,16 +83,21 @@ def seconds_at_least(plan: Plan, phase: PhasePlan) -> float:
     return max(phase.estimate.flops / peak_flops(plan), phase.estimate.moved * chip.jax_devices / (chip.hbm_gb_per_s * 1e9))
 
 
+def most_mfu(plan: Plan, phase: PhasePlan) -> float:
+    return phase.model_flops / peak_flops(plan) / seconds_at_least(plan, phase)
+
+
 def hours(plan: Plan, mfu: float) -> float:
-    """Of all steps, where their products run at this share of the peak."""
-    return sum(phase.steps * phase.model_flops for phase in plan.phases) / (mfu * peak_flops(plan)) / 3600
+    """Of all steps, where their products run at this share of the peak, or at the highest that there can be if that is lower."""
+    at_share = lambda phase: phase.model_flops / (mfu * peak_flops(plan))  # noqa: E731
+    return sum(phase.steps * max(at_share(phase), seconds_at_least(plan, phase)) for phase in plan.phases) / 3600
 
 
 def _cost_lines(plan: Plan, mfu: float) -> Iterable[str]:
     least = sum(phase.steps * seconds_at_least(plan, phase) for phase in plan.phases) / 3600
     yield _line("at least", f"{least:,.1f} hours", COMPUTED)
     taken = hours(plan, mfu)
-    yield _line(f"at {mfu:.0%} MFU", f"{taken:,.1f} hours, {taken * plan.job.target.chips:,.0f} chip-hours", ASSUMED)
+    yield _line(f"at {mfu:.0%} MFU or the most", f"{taken:,.1f} hours, {taken * plan.job.target.chips:,.0f} chip-hours", ASSUMED)
     for terms, spot in (("on demand", False), ("spot", True)):
         price = plan.job.target.usd_per_hour(spot)
         cost = (

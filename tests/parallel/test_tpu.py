@@ -33,3 +33,10 @@ def test_the_step_compiles_for_eight_chips_on_two_hosts(two_hosts, mode, options
     memory = compiled.memory_analysis()
     assert "all-reduce" in compiled.as_text()
     assert memory.alias_size_in_bytes > 0.9 * memory.output_size_in_bytes  # the new state takes the place of the old
+
+
+def test_a_mesh_may_cut_an_axis_of_the_slice():
+    """Sixteen chips lie four by four: a mesh of 2 x 4 x 2 has axes of two."""
+    model, optimizer = objective(), make_optimizer(lambda step: 0.01)
+    sixteen = topologies.get_topology_desc(platform="tpu", topology_name="v6e:4x4").devices
+    make_layout("jit", model, optimizer, seed=0, batch_size=ROWS, devices=sixteen, fsdp=4, tensor=2)

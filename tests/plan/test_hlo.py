@@ -7,7 +7,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax.plan.hlo import Sent, collectives, product_flops
 
-# As XLA writes it for a TPU: a loop of three whose body adds up a bf16[4,8] and a f32[2], then a gather in two halves.
+# As XLA writes it for a TPU: a loop of three that adds up a bf16[4,8] and f32[2], then a gather and a shift, each in two halves.
 TPU = """\
 HloModule jit_step, is_scheduled=true
 
@@ -37,13 +37,19 @@ ENTRY %main (w: bf16[2,8]) -> bf16[16,8] {
   %state.2 = (s32[]{:T(128)}, bf16[4,8]{1,0:T(8,128)(2,1)S(1)}, f32[2]{0:T(128)}) tuple(%w)
   %while.1 = (s32[]{:T(128)}, bf16[4,8]{1,0:T(8,128)(2,1)}, f32[2]{0:T(128)}) while(%state.2), condition=%condition, body=%body
   %start = (bf16[2,8]{1,0:T(8,128)(2,1)}, bf16[16,8]{1,0:T(8,128)(2,1)}) all-gather-start(%w), channel_id=3, dimensions={0}
+  %shift = (bf16[2,8]{1,0:T(8,128)(2,1)}, bf16[2,8]{1,0:T(8,128)(2,1)}) collective-permute-start(%w), channel_id=4
+  %shifted = bf16[2,8]{1,0:T(8,128)(2,1)} collective-permute-done(%shift)
   ROOT %done = bf16[16,8]{1,0:T(8,128)(2,1)} all-gather-done(%start)
 }
 """
 
 
 def test_a_collective_in_a_loop_counts_as_often_as_it_runs():
-    assert collectives(TPU) == {"all-reduce": Sent(3, 3 * (4 * 8 * 2 + 2 * 4)), "all-gather": Sent(1, 16 * 8 * 2)}
+    assert collectives(TPU) == {
+        "all-reduce": Sent(3, 3 * (4 * 8 * 2 + 2 * 4)),
+        "all-gather": Sent(1, 16 * 8 * 2),
+        "collective-permute": Sent(1, 2 * 8 * 2),
+    }
 
 
 def test_a_program_on_one_device_sends_nothing():

@@ -80,6 +80,12 @@ def large():
     return plan("v5e:2x2", "train.train_batch_size=4096", ONE_PHASE, config="bert.py:large")
 
 
+def one_row(plan):
+    (phase,), job = plan.phases, plan.job
+    smallest = with_rows(phase.phase, job, 1)
+    return phase._replace(phase=smallest, estimate=estimate(job, smallest), model_flops=planning.flops_of_model(job, smallest))
+
+
 def test_what_does_not_fit_is_told_what_would(large):
     (phase,) = large.phases
     assert not phase.fits(large.granted) and 0 < phase.largest_batch < 4096
@@ -94,8 +100,17 @@ def test_the_largest_batch_fits_and_one_row_more_does_not(large):
 
 
 def test_no_step_is_faster_than_products_at_the_peak(large):
-    (phase,) = large.phases
-    assert phase.model_flops / report.peak_flops(large) / report.seconds_at_least(large, phase) <= 1
+    assert 0.9 < report.most_mfu(large, *large.phases) <= 1
+
+
+def test_few_rows_on_many_chips_are_slow_and_dear(large):
+    """Parameters and moments are read and written whatever the batch; hours cannot be below that, and the page says why."""
+    few = planning.Plan(large.job, large.granted, [one_row(large)], [])
+    least = few.phases[0].steps * report.seconds_at_least(few, few.phases[0]) / 3600
+    assert report.most_mfu(few, few.phases[0]) < 0.1
+    assert report.hours(few, 0.4) == least
+    assert "memory sets the pace" in "\n".join(report.lines(few, "large", 0.4))
+    assert "memory sets the pace" not in "\n".join(report.lines(large, "large", 0.4))
 
 
 def test_hours_are_those_of_all_steps_at_the_share_of_the_peak_that_is_given(large):
