@@ -20,6 +20,7 @@ from pathlib import Path
 from bert_jax import config, hardware
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from launch import flags
+from launch.engine import agreed, not_on_path
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSHED = ("README.md", "requirements.txt", "pyproject.toml", "bert_jax", "configs", "experiments", "launch")
@@ -139,10 +140,12 @@ def main(arguments: Sequence[str]) -> int:
     actions = ALL if given.action == "all" else (given.action,)
     job = _job(given, overrides, actions)
     if not given.dry_run and not shutil.which("gcloud"):
-        raise UserError("gcloud is not on PATH", fix="install the Google Cloud SDK, or add --dry-run to see the commands")
+        raise not_on_path("gcloud")
     for line in _remarks(job, actions):
         print(f"# {line}")
-    if "delete" in actions and not (given.dry_run or given.yes or _agreed(job)):
+    if "delete" in actions and not (
+        given.dry_run or given.yes or agreed(f"delete {job.name} in {job.zone} with everything on its disk?")
+    ):
         print("nothing was deleted")
         return EXIT_USER_ERROR
     commands = [command for action in actions for command in ACTIONS[action][0](job)]
@@ -208,6 +211,7 @@ def _one_host(type_name: str) -> hardware.Slice:
             f"{type_name} is {slice_.hosts} hosts, and tpu-vm starts training on one host only",
             got=f"--type={type_name}",
             expected=f"one host of {slice_.chip}: {', '.join(map(cloud.type_name, cloud.one_host))}",
+            fix="python -m launch tpu-slice takes it",
         )
     return slice_
 
@@ -236,13 +240,6 @@ def _remarks(job: Job, actions: Sequence[str]) -> list[str]:
         risk = "and Google may take a spot VM at any moment: fetch often" if job.spot else "so fetch it before delete"
         lines.append(f"{job.workdir} is on the disk of the VM and goes when the VM goes, {risk}")
     return lines
-
-
-def _agreed(job: Job) -> bool:
-    try:
-        return input(f"delete {job.name} in {job.zone} with everything on its disk? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
 
 
 def _execute(commands: list[list[str]], job: Job) -> int:

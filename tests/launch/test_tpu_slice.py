@@ -236,7 +236,7 @@ def test_cancel_asks_first(cloud, monkeypatch, answer, code, gone):
 
 def test_a_second_submit_of_a_slice_that_is_there_is_refused(cloud, capsys):
     assert call(*flags()) == 0 and call(*flags()) == 2
-    assert "waits or runs already" in capsys.readouterr().err
+    assert "was sent before and has not failed" in capsys.readouterr().err
     (cloud / "state-bert-1").unlink()
     assert call(*flags()) == 0
 
