@@ -18,7 +18,7 @@ from bert_jax.errors import EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART, EXIT_USER_ER
 from launch import table
 from launch.engine import answer, call, job_name, remember, require_portable, require_sent, sent
 from launch.runs import Run, distinct
-from launch.tpu_vm import PYTHON, ZONE, archive, pushed_path
+from launch.tpu_vm import PYTHON, ZONE, archive, pushed_path, require_account
 
 FLAGS = {
     "name": ("", "name of the slice, yours to choose"),
@@ -54,6 +54,7 @@ def render(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Seque
 def submit(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Sequence[str], lock: int) -> int:
     """Asks for a slice for each run; they wait in Google's queue."""
     _check(runs, settings)
+    require_account()
     print(_price(settings))
     for run in distinct(runs):
         job = job_name(settings["name"], run, LONGEST_NAME)

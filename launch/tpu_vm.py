@@ -8,7 +8,6 @@ import argparse
 import posixpath
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from bert_jax import config, hardware
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from launch import flags
-from launch.engine import agreed, not_on_path
+from launch.engine import agreed, answer
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSHED = ("README.md", "requirements.txt", "pyproject.toml", "bert_jax", "configs", "experiments", "launch")
@@ -139,8 +138,8 @@ def main(arguments: Sequence[str]) -> int:
     given, overrides = flags.parse(_parser(), arguments)
     actions = ALL if given.action == "all" else (given.action,)
     job = _job(given, overrides, actions)
-    if not given.dry_run and not shutil.which("gcloud"):
-        raise not_on_path("gcloud")
+    if not given.dry_run:
+        require_account()
     for line in _remarks(job, actions):
         print(f"# {line}")
     if "delete" in actions and not (
@@ -240,6 +239,12 @@ def _remarks(job: Job, actions: Sequence[str]) -> list[str]:
         risk = "and Google may take a spot VM at any moment: fetch often" if job.spot else "so fetch it before delete"
         lines.append(f"{job.workdir} is on the disk of the VM and goes when the VM goes, {risk}")
     return lines
+
+
+def require_account() -> None:
+    """Raises UserError where gcloud is absent or nobody is logged in; asks nothing of the net."""
+    if not answer(["gcloud", "auth", "list", "--filter=status:ACTIVE", "--format=value(account)"]).strip():
+        raise UserError("gcloud has no account to work with", fix="gcloud auth login")
 
 
 def _execute(commands: list[list[str]], job: Job) -> int:

@@ -20,6 +20,9 @@ from tests.launch.test_tpu_vm import CONFIG, HOSTILE, ROOT
 # gcloud: buckets are folders below here, queued resources are files that hold their state.
 FAKE_GCLOUD = """
 import shutil
+if sys.argv[1] == "auth":
+    print(os.environ.get("FAKE_ACCOUNT", "me@example.org"))
+    sys.exit()
 flags = [word for word in sys.argv[1:] if word.startswith("--")]
 words = [word for word in sys.argv[1:] if word not in flags]
 local = lambda path: here / path.replace("gs://", "gs/") if path.startswith("gs://") else pathlib.Path(path)
@@ -260,6 +263,13 @@ def test_a_second_submit_of_a_slice_that_is_there_is_refused(cloud, capsys):
 def test_a_mistake_is_refused_before_anything_is_rented(cloud, capsys, change, message):
     assert call(*flags(change, "--dry-run")) == 2
     assert message in capsys.readouterr().err
+
+
+def test_without_an_account_nothing_is_rented(cloud, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_ACCOUNT", "")
+    assert call(*flags()) == 2
+    assert "gcloud has no account" in capsys.readouterr().err
+    assert [words[0] for words in calls(cloud)] == ["auth"] and not (cloud / "w d/tpu-slice.json").exists()
 
 
 def test_without_gcloud_the_message_says_so(cloud, monkeypatch, capsys):
