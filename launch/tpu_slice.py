@@ -27,7 +27,7 @@ FLAGS = {
     "type": ("", "accelerator type: v5litepod-16, v6e-256, v4-32, ..."),
     "capacity": ("on-demand", "on-demand, spot, or reserved"),
     "bucket": ("", "gs://BUCKET or a folder in it: code, results and what a new slice goes on from"),
-    "data": ("", "gs:// folder of text that every host copies into data/"),
+    "data": ("", "gs:// folder, of text or models, that every host copies into data/"),
     "max_crashes": (3, "how often a trainer that crashed is started again on one slice"),
 }
 ENDED = ()
