@@ -35,6 +35,7 @@ PROOFS = {
     "injected_faults": robust.injected_faults,
     "own_text": robust.own_text,
     "slurm": launching.slurm,
+    "local_processes": launching.local_processes,
     "sweep_kills": launching.sweep_kills,
     "launch_tools": launch_tools.launch_tools,
     "learning": learning.learning,

@@ -64,7 +64,7 @@ def _submit(name: str, engine: ModuleType, trainer: Sequence[str], arguments: Se
     make_folder(workdir)
     with only_one(workdir) as lock:
         if engine.in_hand([run], workdir):
-            raise UserError("this run waits or runs already", got=workdir, fix=f"see python -m launch {name} status")
+            raise UserError("this run was sent before and has not failed", got=workdir, fix=f"see python -m launch {name} status")
         return engine.submit([run], workdir, settings, trainer, lock)
 
 

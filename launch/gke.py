@@ -56,8 +56,9 @@ def render(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Seque
 
 def submit(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Sequence[str], lock: int) -> int:
     """Creates the JobSets; of those that failed earlier, anew."""
-    path = workdir / "jobsets.yaml"
-    table.write(path, render(runs, workdir, settings, trainer))
+    path, manifest = workdir / "jobsets.yaml", render(runs, workdir, settings, trainer)
+    print(f"cluster: {answer(['kubectl', 'config', 'current-context']).strip()}")
+    table.write(path, manifest)
     jobs = {run.folder: _name(run, settings) for run in distinct(runs)}
     remember(workdir, "gke", dict(settings), jobs)
     where = f"--namespace={settings['namespace']}"

@@ -18,7 +18,7 @@ from bert_jax.errors import EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART, EXIT_USER_ER
 from launch import table
 from launch.engine import answer, call, job_name, remember, require_portable, require_sent, sent
 from launch.runs import Run, distinct
-from launch.tpu_vm import PYTHON, ZONE, archive, pushed_path
+from launch.tpu_vm import PYTHON, ZONE, archive, pushed_path, require_account
 
 FLAGS = {
     "name": ("", "name of the slice, yours to choose"),
@@ -27,7 +27,7 @@ FLAGS = {
     "type": ("", "accelerator type: v5litepod-16, v6e-256, v4-32, ..."),
     "capacity": ("on-demand", "on-demand, spot, or reserved"),
     "bucket": ("", "gs://BUCKET or a folder in it: code, results and what a new slice goes on from"),
-    "data": ("", "gs:// folder of text that every host copies into data/"),
+    "data": ("", "gs:// folder, of text or models, that every host copies into data/"),
     "max_crashes": (3, "how often a trainer that crashed is started again on one slice"),
 }
 ENDED = ()
@@ -54,6 +54,7 @@ def render(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Seque
 def submit(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Sequence[str], lock: int) -> int:
     """Asks for a slice for each run; they wait in Google's queue."""
     _check(runs, settings)
+    require_account()
     print(_price(settings))
     for run in distinct(runs):
         job = job_name(settings["name"], run, LONGEST_NAME)
@@ -61,7 +62,7 @@ def submit(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Seque
         table.write(script, _script(run, job, settings))
         # written down first: whatever happens to the commands, status and cancel know the name
         remember(workdir, "tpu-slice", dict(settings), {run.folder: job})
-        for command in [*_upload(job, settings), _create(job, script, settings)]:
+        for command in [*_leftovers({**settings, "job": job}), *_upload(job, settings), _create(job, script, settings)]:
             print(shlex.join(command), flush=True)
             code = call(command)
             if code:
@@ -74,11 +75,16 @@ def submit(runs: Sequence[Run], workdir: Path, settings: Mapping, trainer: Seque
 
 
 def in_hand(runs: Sequence[Run], workdir: Path) -> set[Path]:
-    """Folders of the runs whose slice exists and was not taken away or refused, or that have ended."""
+    """Folders of the runs whose slice exists and was not taken away or refused, or that are done or diverged."""
     known = sent(workdir, "tpu-slice")
     jobs = {run.folder: known.get(run.folder.relative_to(workdir).as_posix()) for run in runs}
-    gone = ("", *TAKEN, *REFUSED)
-    return {folder for folder, job in jobs.items() if job and (_state(job) not in gone or _exit_code(job) is not None)}
+    gone, final = ("", *TAKEN, *REFUSED), (EXIT_DONE, EXIT_DIVERGED)
+
+    def held(job: Mapping) -> bool:
+        code = _exit_code(job)
+        return code in final or (code is None and _state(job) not in gone)
+
+    return {folder for folder, job in jobs.items() if job and held(job)}
 
 
 def status(workdir: Path) -> int:
@@ -173,6 +179,13 @@ def _create(name: str, script: Path, settings: Mapping) -> list[str]:
 
 def _delete(job: Mapping) -> list[str]:
     return [*_queued("delete", job["job"], job), "--force", "--quiet"]
+
+
+def _leftovers(job: Mapping) -> list[list[str]]:
+    """The commands that remove what an earlier slice of that name left, but for the workdir."""
+    delete = [_delete(job)] if _state(job) else []
+    forget = [["gcloud", "storage", "rm", f"{_place(job)}/exit_code"]] if _exit_code(job) is not None else []
+    return [*delete, *forget]
 
 
 def _describe(job: Mapping, what: str) -> list[str]:

@@ -8,7 +8,6 @@ import argparse
 import posixpath
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from bert_jax import config, hardware
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from launch import flags
+from launch.engine import agreed, answer
 
 ROOT = Path(__file__).resolve().parents[1]
 PUSHED = ("README.md", "requirements.txt", "pyproject.toml", "bert_jax", "configs", "experiments", "launch")
@@ -138,11 +138,13 @@ def main(arguments: Sequence[str]) -> int:
     given, overrides = flags.parse(_parser(), arguments)
     actions = ALL if given.action == "all" else (given.action,)
     job = _job(given, overrides, actions)
-    if not given.dry_run and not shutil.which("gcloud"):
-        raise UserError("gcloud is not on PATH", fix="install the Google Cloud SDK, or add --dry-run to see the commands")
+    if not given.dry_run:
+        require_account()
     for line in _remarks(job, actions):
         print(f"# {line}")
-    if "delete" in actions and not (given.dry_run or given.yes or _agreed(job)):
+    if "delete" in actions and not (
+        given.dry_run or given.yes or agreed(f"delete {job.name} in {job.zone} with everything on its disk?")
+    ):
         print("nothing was deleted")
         return EXIT_USER_ERROR
     commands = [command for action in actions for command in ACTIONS[action][0](job)]
@@ -208,6 +210,7 @@ def _one_host(type_name: str) -> hardware.Slice:
             f"{type_name} is {slice_.hosts} hosts, and tpu-vm starts training on one host only",
             got=f"--type={type_name}",
             expected=f"one host of {slice_.chip}: {', '.join(map(cloud.type_name, cloud.one_host))}",
+            fix="python -m launch tpu-slice takes it",
         )
     return slice_
 
@@ -238,11 +241,10 @@ def _remarks(job: Job, actions: Sequence[str]) -> list[str]:
     return lines
 
 
-def _agreed(job: Job) -> bool:
-    try:
-        return input(f"delete {job.name} in {job.zone} with everything on its disk? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+def require_account() -> None:
+    """Raises UserError where gcloud is absent or nobody is logged in; asks nothing of the net."""
+    if not answer(["gcloud", "auth", "list", "--filter=status:ACTIVE", "--format=value(account)"]).strip():
+        raise UserError("gcloud has no account to work with", fix="gcloud auth login")
 
 
 def _execute(commands: list[list[str]], job: Job) -> int:

@@ -1,5 +1,6 @@
 """Runs and sweeps that are killed, stopped and sent to SLURM's own daemons, against those that nothing happens to."""
 
+import contextlib
 import json
 import os
 import random
@@ -132,6 +133,42 @@ def _idle_gpus(workdir: Path, settings: dict, environment: dict) -> dict:
     _until(lambda: _state(workdir) in ("done", "failed"), 300)
     said = re.search("error: (.*)", (workdir / "train.log").read_text())
     return _told(workdir) | {"said": said[1] if said else ""}
+
+
+def local_processes(scratch: Path) -> dict:
+    """Two processes on this machine against one; one of two SIGKILLed, and the same command again, against an unbroken pair."""
+    made = _vocabulary_and_store(scratch)
+    timed(train(scratch / "one", settings=made))
+    pair = [*LAUNCH, "local", "submit", "--config=configs/quickstart.py", "--processes=2"]
+    pair += [f"--config.{key}={value}" for key, value in made.items()]
+    timed([*pair, f"--workdir={scratch / 'two'}"])
+    killed = scratch / "killed"
+    running = subprocess.Popen([*pair, f"--workdir={killed}"], cwd=ROOT)
+    _until(lambda: faults.newest(killed) > 0, 600)
+    os.kill(_second_of(killed), signal.SIGKILL)
+    survived = _until(lambda: running.poll() is not None, 300)
+    code, status = running.returncode, _told(killed)
+    timed([*pair, f"--workdir={killed}"])
+    ours, reference = faults.outcome(killed), faults.outcome(scratch / "two")
+    return {
+        "worst_relative_loss_difference_to_one_process": _loss_difference(scratch / "one", scratch / "two"),
+        "seconds_until_the_other_ended": survived,
+        "exit_code_then": code,
+        "status_then": status,
+        "again": _told(killed),
+        "metrics_equal": ours[0] == reference[0],
+        "state_bitwise_equal": ours[1] == reference[1],
+    }
+
+
+def _second_of(workdir: Path) -> int:
+    """The number of the process of index 1 that trains in the folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            told = [(process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ")]
+            if f"--workdir={workdir}".encode() in told[0] and b"JAX_PROCESS_ID=1" in told[1]:
+                return int(process.name)
+    raise RuntimeError("the second process is not there")
 
 
 def sweep_kills(scratch: Path) -> dict:

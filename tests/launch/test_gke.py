@@ -225,6 +225,8 @@ def test_the_longest_name_is_accepted(rendered):
 
 # kubectl: a JobSet is a file that holds its condition.
 FAKE_KUBECTL = """
+if sys.argv[1] == "config":
+    print(*([(here / "context").read_text()] if (here / "context").exists() else sys.exit("error: current-context is not set")))
 if sys.argv[1] == "get":
     items = [{"metadata": {"name": path.name[4:]}, "status": {"conditions": [{"type": path.read_text(), "status": "True"}]}}
              for path in here.glob("set-*")]
@@ -249,7 +251,14 @@ def cluster(tmp_path, monkeypatch):
     file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{file.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "context").write_text("gke_p_z_c")
     return tmp_path
+
+
+def test_without_a_cluster_nothing_is_created(cluster, capsys):
+    (cluster / "context").unlink()
+    assert launch.main(["gke", *flags()]) == 2
+    assert "current-context is not set" in capsys.readouterr().err and not (cluster / "runs/bert/gke.json").exists()
 
 
 def test_a_sweep_is_a_jobset_a_run_and_only_what_failed_is_created_anew(cluster, capsys):

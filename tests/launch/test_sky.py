@@ -103,7 +103,7 @@ def test_a_job_is_sent_once_and_again_when_it_failed(tmp_path, monkeypatch, caps
     calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
     assert calls == [["jobs", "launch", "--yes", "--detach-run", "--name=bert-1", "runs/bert/bert-1.yaml"]]
     assert launch.main(["sky", *flags()]) == 2
-    assert "waits or runs already" in capsys.readouterr().err
+    assert "was sent before and has not failed" in capsys.readouterr().err
     (tmp_path / "jobs").write_text("bert-1 FAILED_CONTROLLER")
     assert launch.main(["sky", *flags()]) == 0
     capsys.readouterr()

@@ -161,7 +161,7 @@ def test_one_run_is_queued_once_and_ends_in_its_own_folder(place, capsys):
     flags += [f"--config.text.vocab_file={place.folder}/v.txt", f"--config.data.store={place.folder}/s"]
     run = lambda: launch.engine.main("slurm", launch.slurm, ["submit", *flags], place.trainer)  # noqa: E731
     assert run() == 0
-    assert run() == 2 and "waits or runs already" in capsys.readouterr().err
+    assert run() == 2 and "was sent before and has not failed" in capsys.readouterr().err
     assert start(place, 1) == 0
     (call,) = place.calls()
     assert call["--config.data.input_file"] == HOSTILE and call["--workdir"] == str(place.workdir)

@@ -20,6 +20,9 @@ from tests.launch.test_tpu_vm import CONFIG, HOSTILE, ROOT
 # gcloud: buckets are folders below here, queued resources are files that hold their state.
 FAKE_GCLOUD = """
 import shutil
+if sys.argv[1] == "auth":
+    print(os.environ.get("FAKE_ACCOUNT", "me@example.org"))
+    sys.exit()
 flags = [word for word in sys.argv[1:] if word.startswith("--")]
 words = [word for word in sys.argv[1:] if word not in flags]
 local = lambda path: here / path.replace("gs://", "gs/") if path.startswith("gs://") else pathlib.Path(path)
@@ -29,6 +32,8 @@ if words[:2] == ["storage", "cp"]:
     local(target).write_bytes(sys.stdin.buffer.read() if source == "-" else local(source).read_bytes())
 elif words[:2] == ["storage", "cat"]:
     print(local(words[2]).read_text(), end="")
+elif words[:2] == ["storage", "rm"]:
+    local(words[2]).unlink()
 elif words[:2] == ["storage", "ls"]:
     sys.exit(0 if local(words[2]).exists() else 1)
 elif words[:2] == ["storage", "rsync"]:
@@ -180,7 +185,7 @@ def test_a_slice_is_taken_away_asked_for_again_and_goes_on_from_what_was_saved(c
     assert call("watch", "--workdir=w d") == 0
     assert slept == ["WAITING_FOR_RESOURCES", "ACTIVE"]
     verbs = [words[3] for words in calls(cloud) if words[0] == "compute"]
-    assert verbs == ["create", "describe", "delete", "create", "describe", "describe", "delete"]
+    assert verbs == ["describe", "create", "describe", "delete", "create", "describe", "describe", "delete"]
     assert (cloud / "c/bert_jax/w d/saved").read_text() == "step 7"  # what the new slice began with
     assert in_bucket(cloud, "workdir/starts").read_text() == "xxxx" and in_bucket(cloud, "exit_code").read_text() == "0\n"
     trainer = [*("-m", "bert_jax", "train", "--config=configs/quickstart.py"), override, "--workdir=w d"]
@@ -204,7 +209,7 @@ def test_a_refused_request_is_said_and_not_repeated(cloud, capsys):
     (cloud / "state-bert-1").write_text("FAILED")
     assert call("watch", "--workdir=w d") == 1
     assert "Google refused it" in capsys.readouterr().err
-    assert [words[3] for words in calls(cloud) if words[0] == "compute"] == ["create", "describe"]
+    assert [words[3] for words in calls(cloud) if words[0] == "compute"] == ["describe", "create", "describe"]
 
 
 def test_what_was_half_made_is_reported_and_can_be_cancelled(cloud, monkeypatch, capsys):
@@ -236,9 +241,26 @@ def test_cancel_asks_first(cloud, monkeypatch, answer, code, gone):
 
 def test_a_second_submit_of_a_slice_that_is_there_is_refused(cloud, capsys):
     assert call(*flags()) == 0 and call(*flags()) == 2
-    assert "waits or runs already" in capsys.readouterr().err
+    assert "was sent before and has not failed" in capsys.readouterr().err
     (cloud / "state-bert-1").unlink()
     assert call(*flags()) == 0
+
+
+@pytest.mark.parametrize(("state", "code"), [("FAILED", None), ("SUSPENDED", None), ("ACTIVE", "2\n"), (None, "1\n")])
+def test_a_submit_after_a_failure_clears_what_that_left(cloud, state, code):
+    call(*flags())
+    (cloud / "state-bert-1").write_text(state) if state else (cloud / "state-bert-1").unlink()
+    if code:
+        in_bucket(cloud, "exit_code").write_text(code)
+    assert call(*flags()) == 0
+    assert (cloud / "state-bert-1").read_text() == "WAITING_FOR_RESOURCES" and not in_bucket(cloud, "exit_code").exists()
+
+
+def test_what_is_done_or_diverged_is_not_sent_again(cloud, capsys):
+    call(*flags())
+    for code in ("0\n", "3\n"):
+        in_bucket(cloud, "exit_code").write_text(code)
+        assert call(*flags()) == 2
 
 
 @pytest.mark.parametrize(
@@ -260,6 +282,13 @@ def test_a_second_submit_of_a_slice_that_is_there_is_refused(cloud, capsys):
 def test_a_mistake_is_refused_before_anything_is_rented(cloud, capsys, change, message):
     assert call(*flags(change, "--dry-run")) == 2
     assert message in capsys.readouterr().err
+
+
+def test_without_an_account_nothing_is_rented(cloud, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_ACCOUNT", "")
+    assert call(*flags()) == 2
+    assert "gcloud has no account" in capsys.readouterr().err
+    assert [words[0] for words in calls(cloud)] == ["auth"] and not (cloud / "w d/tpu-slice.json").exists()
 
 
 def test_without_gcloud_the_message_says_so(cloud, monkeypatch, capsys):

@@ -23,6 +23,9 @@ HOSTILE = 'a\'b $(x) ; `y` "z" é\n*'
 # Records its arguments; scp copies into the folder that plays the home of the VM, ssh runs the command there as sshd would.
 FAKE_GCLOUD = f"""#!{sys.executable}
 import json, os, shutil, subprocess, sys
+if sys.argv[1] == "auth":
+    print(os.environ.get("FAKE_ACCOUNT", "me@example.org"))
+    sys.exit()
 home = os.environ["FAKE_VM_HOME"]
 with open(os.environ["FAKE_RECORD"], "a") as record:
     record.write(json.dumps(sys.argv[1:]) + "\\n")
@@ -279,6 +282,12 @@ def test_without_gcloud_the_message_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert launch.main(["tpu-vm", *flags(), "status"]) == 2
     assert "gcloud is not on PATH" in capsys.readouterr().err
+
+
+def test_without_an_account_nothing_is_tried(cloud, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_ACCOUNT", "")
+    assert launch.main(["tpu-vm", "status", *flags()]) == 2
+    assert "gcloud has no account" in capsys.readouterr().err and recorded(cloud) == []
 
 
 def test_a_second_start_on_one_vm_is_refused_while_the_first_goes_on(tmp_path):
