@@ -48,14 +48,14 @@ MEMORY = (
     Case(LARGE, "v5p:2x2x2", LONG, 32),
     Case(BASE, "v6e:2x4", SHORT, 32, PMAP),
     Case(LARGE, "v5e:2x4", LONG, 22),
+    Case(LARGE, "v5e:2x4", LONG, 23),  # the last that fits
+    Case(BASE, "v5e:2x4", LONG, 74),
     Case(LARGE, "v5e:2x4", SHORT, 32, (("parallel.fsdp", 8),)),
     Case(LARGE, "v6e:4x4", LONG, 32, (("parallel.fsdp", 4), ("parallel.tensor", 2))),
     Case(BASE, "v5p:2x2x1", SHORT, 128, (("parallel.tensor", 2),)),
     Case(LARGE, "v4:2x2x4", SHORT, 16, PMAP),
     Case(BASE, "v3:4x4", LONG, 8),
     Case(BASE, "v6e:4x4", LONG, 16, (("parallel.fsdp", 4),)),
-    Case(LARGE, "v6e:2x4", LONG, 32),
-    Case(BASE, "v5e:2x4", LONG, 32),
 )
 BORDERS = tuple(
     Case(*which)

@@ -34,9 +34,10 @@ def test_what_is_elementwise_is_not_stored_and_a_product_until_it_is_read():
     def run(x, w):
         first = x @ w
         second = jnp.tanh(first + 1) @ w
-        return jnp.sum(jnp.exp(second) * 2)
+        third = jnp.tanh(second + 1) @ w
+        return jnp.sum(jnp.exp(third) * 2)
 
-    assert needed(run, X, W).stored["working"] == 2 * SMALL  # the first product while the second is made of it
+    assert needed(run, X, W).stored["working"] == 2 * SMALL  # a product while the next one is made of it
 
 
 def test_results_take_the_place_of_arguments():
