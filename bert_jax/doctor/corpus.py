@@ -24,7 +24,7 @@ from bert_jax.data.store import Split
 from bert_jax.doctor import examine, lengths
 from bert_jax.doctor.against import texts_of
 from bert_jax.doctor.examine import Examined, Examiner
-from bert_jax.doctor.findings import KEPT, Checked, Finding
+from bert_jax.doctor.findings import KEPT, Checked, Fault
 from bert_jax.doctor.overlap import STANDS_THERE, Texts
 from bert_jax.report.drawing import short
 from bert_jax.text.counting import WordCounts
@@ -165,7 +165,7 @@ class Corpus:
     def __init__(self, documents: Documents):
         self.report = Report(SKIP)
         self.documents = documents
-        self.faults = {kind: Finding(*what) for kind, what in FAULTS.items()}
+        self.faults = {kind: Fault(*what) for kind, what in FAULTS.items()}
         self.repeated, self.first_of = WordCounts(MAX_REPEATED), {}
         self.document_lengths, self.sentence_lengths = lengths.Lengths(), lengths.Lengths()
         self.pieces = self.unknown = 0
@@ -194,7 +194,7 @@ class Corpus:
         if len(self.first_of) > 2 * MAX_REPEATED:
             self.first_of = {text: self.first_of[text] for text in self.repeated.counts}
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Fault]:
         """Without those of the reading."""
         documents, sentences = self.report.documents, self.report.sentences
         count, places = self.documents.copies()
@@ -202,12 +202,12 @@ class Corpus:
             fix = "leave them out: what is repeated is learned by heart"
             examples = [f"{place}: as in {first}" for place, first in places]
             what = "documents with the words of an earlier one, in any case and punctuation"
-            yield Finding(what, fix, count, documents, examples)
+            yield Fault(what, fix, count, documents, examples)
         often = [(n, text) for text, n in self.repeated.counts.most_common(KEPT) if n >= max(MANY, MANY_SHARE * sentences)]
         if often:
             examples = [f"{self.first_of[text]}: {n:,} times {short(text, LONGEST_EXCERPT)}" for n, text in often]
             what = f"sentences that come {MANY} times and more, and are each {MANY_SHARE:.2%} of all and more"
-            yield Finding(what, "leave out what pages have in common, such as menus and notices", len(often), 0, examples)
+            yield Fault(what, "leave out what pages have in common, such as menus and notices", len(often), 0, examples)
         for kind, finding in self.faults.items():
             finding.of = documents if kind in (examine.NEAR_EMPTY, examine.ALONE, examine.UNKNOWN) else sentences
             if finding.count:
@@ -262,13 +262,13 @@ def _facts(corpus: Corpus, report: Report, rows: LoaderConfig, looked_for: Texts
         yield f"looked for {len(looked_for.texts):,} texts of evaluation sets{short_ones}"
 
 
-def _of_reading(report: Report) -> Iterator[Finding]:
+def _of_reading(report: Report) -> Iterator[Fault]:
     fix = "mend the text; data.on_bad_input=skip leaves out what cannot be read"
     for reason, count in sorted(report.notes.items()):
-        yield Finding(f"{reason}, left out or changed", fix, count, 0, [f"first in {report.places[reason]}"])
+        yield Fault(f"{reason}, left out or changed", fix, count, 0, [f"first in {report.places[reason]}"])
 
 
-def _never_made(tokenizer: Tokenizer, path: Path) -> Iterator[Finding]:
+def _never_made(tokenizer: Tokenizer, path: Path) -> Iterator[Fault]:
     """Of a vocabulary of words and their rests, whose words are to come out as they are."""
     if tokenizer.settings["kind"] != "wordpiece":
         return
@@ -279,16 +279,16 @@ def _never_made(tokenizer: Tokenizer, path: Path) -> Iterator[Finding]:
     if len(never) > NEVER_MADE_SHARE * tokenizer.size:
         what = f"pieces of the vocabulary that never come out of a text with text.do_lower_case={tokenizer.do_lower_case}"
         fix = "give the text.do_lower_case that the vocabulary was made with"
-        yield Finding(what, fix, len(never), tokenizer.size, [f"{path}, line {n + 1}: {piece}" for n, piece in never[:KEPT]])
+        yield Fault(what, fix, len(never), tokenizer.size, [f"{path}, line {n + 1}: {piece}" for n, piece in never[:KEPT]])
 
 
-def _overlaps(looked_for: Texts) -> Iterator[Finding]:
+def _overlaps(looked_for: Texts) -> Iterator[Fault]:
     """One for each evaluation set."""
-    found: dict[str, Finding] = {}
+    found: dict[str, Fault] = {}
     sizes = Counter(text.set for text in looked_for.texts)
     for (name, place, text), share, where in looked_for.standing():
         what = f"texts of {name} that stand in the corpus, by {STANDS_THERE:.0%} of their n-grams and more"
         fix = "leave these lines of the corpus out, or say beside the scores that the model has read them"
-        finding = found.setdefault(name, Finding(what, fix, of=sizes[name]))
+        finding = found.setdefault(name, Fault(what, fix, of=sizes[name]))
         finding.add(f"{where}: {place}, {share:.0%}: {short(text, LONGEST_EXCERPT)}")
     yield from found.values()

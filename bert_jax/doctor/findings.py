@@ -9,7 +9,7 @@ KEPT = 1000  # examples that are written down
 
 
 @dataclass
-class Finding:
+class Fault:
     """One kind of fault.
 
     Attributes:
@@ -43,10 +43,10 @@ class Checked(NamedTuple):
     """What was seen, a line each, and what of it is wrong."""
 
     facts: list[str]
-    findings: list[Finding]
+    findings: list[Fault]
 
 
-def tell(title: str, facts: Iterable[str], findings: Iterable[Finding], say: Callable[[str], None]) -> None:
+def tell(title: str, facts: Iterable[str], findings: Iterable[Fault], say: Callable[[str], None]) -> None:
     """Prints a part of the report: what was looked at, then what was found."""
     findings = list(findings)
     verdict = f"faults of {len(findings)} kind{'s' * (len(findings) > 1)}" if findings else "nothing found"
@@ -54,5 +54,5 @@ def tell(title: str, facts: Iterable[str], findings: Iterable[Finding], say: Cal
         say(line)
 
 
-def to_json(findings: Iterable[Finding]) -> list[dict]:
+def to_json(findings: Iterable[Fault]) -> list[dict]:
     return [asdict(finding) for finding in findings]

@@ -29,7 +29,7 @@ from bert_jax import config as configs
 from bert_jax import workdir as workdirs
 from bert_jax.data.files import write_synced
 from bert_jax.data.loader import Batch, Loader
-from bert_jax.doctor.findings import Checked, Finding
+from bert_jax.doctor.findings import Checked, Fault
 from bert_jax.doctor.meeting import meet
 from bert_jax.errors import UserError
 from bert_jax.parallel import hosts
@@ -167,7 +167,7 @@ def compute_together(place: Place) -> Record:
     return {"facts": ["a collective over all processes gives what it must"]}
 
 
-def compare(records: Sequence[Record | None], names: Sequence[str], timeout: float) -> Iterator[Finding]:
+def compare(records: Sequence[Record | None], names: Sequence[str], timeout: float) -> Iterator[Fault]:
     """What is wrong, from what each process says, None where it says nothing.
 
     Args:
@@ -177,7 +177,7 @@ def compare(records: Sequence[Record | None], names: Sequence[str], timeout: flo
     if silent:
         examples = [f"{name} of {len(names)}: no word from it in {timeout:.0f} seconds" for name in silent]
         fix = "see whether it was started and still runs, has this JAX_PROCESS_ID, and reaches the address of process 0"
-        yield Finding("absent processes", fix, len(silent), len(names), examples)
+        yield Fault("absent processes", fix, len(silent), len(names), examples)
     said = {name: record for name, record in zip(names, records) if record is not None}
     troubled = {name: f"{record['doing']}: {record['trouble']}" for name, record in said.items() if "trouble" in record}
     if silent:  # whom the others may be waiting for
@@ -186,12 +186,12 @@ def compare(records: Sequence[Record | None], names: Sequence[str], timeout: flo
         same = {trouble: [name for name in troubled if troubled[name] == trouble] for trouble in troubled.values()}
         who = {trouble: "all" if len(them) == len(names) > 1 else ", ".join(them) for trouble, them in same.items()}
         examples = [f"{who[trouble]}, {trouble}" for trouble in same]
-        yield Finding("processes in trouble", "mend what it says", len(troubled), len(names), examples)
+        yield Fault("processes in trouble", "mend what it says", len(troubled), len(names), examples)
     for aspect, (what, fix) in ALIKE.items():
         theirs = {name: record["alike"][aspect] for name, record in said.items() if aspect in record.get("alike", ())}
         odd = _odd_ones(theirs)
         if odd:
-            yield Finding(what, fix, len(odd), len(names), [f"{name}: {difference}" for name, difference in odd.items()])
+            yield Fault(what, fix, len(odd), len(names), [f"{name}: {difference}" for name, difference in odd.items()])
     yield from _compare_rows(said, len(names))
 
 
@@ -209,7 +209,7 @@ def _odd_ones(theirs: dict[str, dict]) -> dict[str, str]:
     return odd
 
 
-def _compare_rows(said: dict[str, Record], count: int) -> Iterator[Finding]:
+def _compare_rows(said: dict[str, Record], count: int) -> Iterator[Fault]:
     """Those that do not read what most take for their share of the batch."""
     reading = [name for name in said if "reads" in said[name]]
     if len(reading) < count:
@@ -221,7 +221,7 @@ def _compare_rows(said: dict[str, Record], count: int) -> Iterator[Finding]:
             wrong.append(f"{name}: {_overlap(name, said) or 'other content in its rows of the batch'}")
     if wrong:
         fix = "start each process with its own JAX_PROCESS_ID, and with the same config, code and store as the others"
-        yield Finding("processes that do not read their own share of the batch", fix, len(wrong), count, wrong)
+        yield Fault("processes that do not read their own share of the batch", fix, len(wrong), count, wrong)
 
 
 def _overlap(name: str, said: dict[str, Record]) -> str:
@@ -238,10 +238,10 @@ def _overlap(name: str, said: dict[str, Record]) -> str:
     return ""
 
 
-def _strangers(refused: Sequence[str]) -> Iterator[Finding]:
+def _strangers(refused: Sequence[str]) -> Iterator[Fault]:
     if refused:
         fix = "give each process a JAX_PROCESS_ID of its own, and all the same JAX_NUM_PROCESSES and JAX_COORDINATOR_ADDRESS"
-        yield Finding("connections that were sent away", fix, len(refused), 0, list(refused))
+        yield Fault("connections that were sent away", fix, len(refused), 0, list(refused))
 
 
 def _trouble(action: Callable[[], object]) -> Record:

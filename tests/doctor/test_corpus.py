@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bert_jax.data import loader
 from bert_jax.doctor import corpus as corpora
 from bert_jax.doctor import lengths
-from bert_jax.doctor.findings import KEPT, Finding
+from bert_jax.doctor.findings import KEPT, Fault
 from bert_jax.errors import UserError
 from bert_jax.text import wordpiece
 from experiments import planted
@@ -160,7 +160,7 @@ def test_lengths_are_counted_by_powers_of_two_and_quantiles_are_exact(parts):
 
 
 def test_examples_are_bounded_and_the_rest_is_counted():
-    finding = Finding("things", "mend them", of=10**6)
+    finding = Fault("things", "mend them", of=10**6)
     for number in range(5 * KEPT):
         finding.add(f"place {number}")
     assert len(finding.examples) == KEPT

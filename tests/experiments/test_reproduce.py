@@ -6,12 +6,14 @@ import shutil
 
 import pytest
 
+from bert_jax import config as configs
 from bert_jax import workdir as workdirs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR
 from bert_jax.metrics.statistics import summarise
 from experiments import __main__ as experiments
 from experiments import cells, reproduce, tables
 from experiments.tables import Claim, published
+from launch.runs import SHAPES_THE_STORE
 
 TABLE = reproduce.TABLES["bert/table5"]
 ENCODERS = ["bert-base-s1", "no-nsp-s1", "ltr-no-nsp-s1"]
@@ -213,7 +215,7 @@ def test_the_encoders_of_a_table_read_one_store(table, tmp_path):
     """They share the folder of the vocabulary and of the store, which these keys shape."""
     for scale in table.scales.values():
         made = [tables.pretraining(table, scale, tmp_path, encoder, 1).config.to_dict() for encoder in table.encoders]
-        shapes = [(config["text"], config["data"]["held_out_fraction"], config["data"]["segmenter"]) for config in made]
+        shapes = [{key: value for key, value in configs.flatten(config) if key.startswith(SHAPES_THE_STORE)} for config in made]
         assert all(shape == shapes[0] for shape in shapes)
 
 
