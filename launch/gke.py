@@ -34,12 +34,6 @@ ENDED = ()
 JOB, MOUNT = "train", "/mnt/runs"
 SAVE_SECONDS = 120  # that a pod has between SIGTERM and SIGKILL
 ACCELERATORS = {"v4": "tpu-v4-podslice", "v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5p-slice", "v6e": "tpu-v6e-slice"}
-# fmt: off
-FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
-CUBES = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8", 256: "4x8x8", 512: "8x8x8",
-         1024: "8x8x16", 2048: "8x16x16", 4096: "16x16x16"}
-# fmt: on
-TOPOLOGIES = {"v4": CUBES, "v5e": FLAT, "v5p": CUBES, "v6e": FLAT}
 LABEL = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 IMAGE = re.compile(r"[a-z0-9]+([._:/@-]+[A-Za-z0-9_]+)*")
 
@@ -107,7 +101,8 @@ def _state(jobset: dict) -> str:
 
 
 def _check(runs: Sequence[Run], settings: Mapping) -> None:
-    hardware.parse_accelerator_type(settings["type"])
+    if hardware.parse_accelerator_type(settings["type"]).chip not in ACCELERATORS:
+        raise UserError("GKE has no such TPUs", got=settings["type"], expected=f"one of {', '.join(ACCELERATORS)}")
     for flag, pattern in {"image": IMAGE, "claim": LABEL, "namespace": LABEL, "queue": LABEL}.items():
         if not pattern.fullmatch(settings[flag]) and (settings[flag] or flag != "queue"):
             raise UserError(f"--{flag} cannot be right", got=repr(settings[flag]), expected="a name as Kubernetes takes it")
@@ -160,7 +155,7 @@ def _pod(run: Run, settings: Mapping, slice_: hardware.Slice) -> dict:
         "terminationGracePeriodSeconds": SAVE_SECONDS,
         "nodeSelector": {
             "cloud.google.com/gke-tpu-accelerator": ACCELERATORS[slice_.chip],
-            "cloud.google.com/gke-tpu-topology": TOPOLOGIES[slice_.chip][slice_.chips],
+            "cloud.google.com/gke-tpu-topology": slice_.topology,
             **spot,
         },
         "tolerations": [{"key": "google.com/tpu", "operator": "Exists", "effect": "NoSchedule"}],

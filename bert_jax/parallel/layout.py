@@ -85,7 +85,6 @@ def check_layout(
     mode: str, objective, devices: Sequence, batch_sizes: Sequence[int], *, fsdp: int, tensor: int, accumulate: int
 ) -> None:
     """Raises UserError as make_layout does; of the devices only their number on each process is looked at."""
-    check_mesh(mode, devices, batch_sizes, fsdp, tensor, accumulate)
     if accumulate > 1 and objective.compares_rows:
         raise UserError(
             "this objective compares all rows of a batch, so that micro-batches would be another loss",
@@ -93,6 +92,7 @@ def check_layout(
             expected="1",
             fix="set train.accumulate=1, and a smaller train.train_batch_size or model.remat=full to save memory",
         )
+    check_mesh(mode, devices, batch_sizes, fsdp, tensor, accumulate)
 
 
 def check_mesh(mode: str, devices: Sequence, batch_sizes: Sequence[int], fsdp: int, tensor: int, accumulate: int) -> None:

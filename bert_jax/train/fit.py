@@ -192,7 +192,7 @@ class _Loop:
                 batch = self.layout.place_batch(next(batches))
             first, last = step == start + 1, step == cfg.num_train_steps
             logs = step % cfg.log_every_steps == 0 or last
-            before = motion.sample(state.params) if logs or first else None
+            before = jax.block_until_ready(motion.sample(state.params)) if logs or first else None
             state = self.layout.train_step(state, batch, self.frozen)
             clock.step()
             if first:  # which also compiled, as what follows it does: it is not timed
@@ -205,7 +205,8 @@ class _Loop:
                 pending = None
             if logs:
                 done = jax.tree.map(lambda x: x.copy(), (state.updates, state.skipped))
-                pending = (step, state.window, done, motion.update_ratios(before, state.params))
+                # Waited for: on CPUs two programs that add up over devices at a time may wait for each other for ever.
+                pending = (step, state.window, done, jax.block_until_ready(motion.update_ratios(before, state.params)))
                 state = state._replace(window=self.layout.place_state(empty_window(self.objective)))
             agrees = step % STEPS_TO_AGREE == 0 or jax.process_count() == 1
             stops = hosts.any_process(stop.asked) if agrees else False

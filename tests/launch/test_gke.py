@@ -1,6 +1,5 @@
 """JobSets: every field against a strict schema of our own, commands as Kubernetes reads them, and an imitation of kubectl."""
 
-import math
 import os
 import re
 import sys
@@ -8,9 +7,7 @@ import sys
 import pytest
 import yaml
 
-from bert_jax import hardware
 from launch import __main__ as launch
-from launch import gke
 from tests.launch.test_tpu_vm import CONFIG, HOSTILE, ROOT
 
 TEXT, WHOLE = str, int
@@ -157,14 +154,6 @@ def test_a_jobset_asks_for_the_whole_slice(rendered, type_, accelerator, topolog
     assert ("annotations" in jobset["metadata"]) == (hosts > 1)
 
 
-def test_every_slice_has_a_topology_of_its_chips():
-    for chip, topologies in gke.TOPOLOGIES.items():
-        known = {slice_.chips for slice_ in hardware._slices().values() if slice_.chip == chip}
-        assert known <= topologies.keys()
-        for chips, topology in topologies.items():
-            assert math.prod(map(int, topology.split("x"))) == chips
-
-
 def test_the_schema_knows_a_misspelt_key_and_a_missing_one(rendered):
     (jobset,) = rendered()
     assert faults(jobset, JOBSET) == []
@@ -206,6 +195,7 @@ def test_the_committed_queues_are_what_kueue_reads_and_name_a_slice_as_the_jobse
         ("--name=Bert_1", "--name cannot be right"),
         (f"--name={'a' * 48}", "--name cannot be right"),  # with -train-0-3-xxxxx 64 characters
         ("--type=v6e-17", "perhaps v6e-16"),
+        ("--type=v3-32", "GKE has no such TPUs"),
         ("--image=", "--image cannot be right"),
         ("--image=a b", "--image cannot be right"),
         ("--claim=Runs", "--claim cannot be right"),
