@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
-from bert_jax.data.files import locked
+from bert_jax.data.files import locked, make_folder
 from bert_jax.errors import UserError
 
 # What may differ between a run and its continuation: none of it changes what an example is, and but for the learning rate of a
@@ -41,18 +41,6 @@ MAY_CHANGE = (
     "train.save_every_steps",
 )
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "sentencepiece")
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make the folder {folder}",
-            got=error.strerror,
-            expected="a folder that can be written to",
-            fix="give another path",
-        ) from None
 
 
 @contextmanager

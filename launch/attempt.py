@@ -15,8 +15,6 @@ from bert_jax.errors import EXIT_DIVERGED, EXIT_DONE, EXIT_RESTART, EXIT_USER_ER
 from launch import table
 
 STATES = {EXIT_DONE: "done", EXIT_DIVERGED: "diverged", EXIT_RESTART: "queued"}
-
-
 FINAL_CODES = (EXIT_DONE, EXIT_USER_ERROR, EXIT_DIVERGED)  # those that starting again would not change
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bert_jax.data.files import make_folder
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, UserError
 from launch import attempt, table
 from launch.runs import Run, distinct, preparations
@@ -100,15 +101,6 @@ def _train(run: Run, trainer: Sequence[str], lock: int) -> int:
             return code
     attempt.write(run.folder, table.status(run.folder) | {"state": "failed"})
     return code
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make the folder {folder}", got=error.strerror, expected="a folder that can be written to"
-        ) from None
 
 
 def _stop(code: int, where: str) -> int:

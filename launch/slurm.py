@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bert_jax.data.files import make_folder
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from launch import attempt, table
 from launch.engine import answer, remember, require_sent, sent
-from launch.local import make_folder
 from launch.runs import Run, distinct, preparations
 
 FLAGS = {

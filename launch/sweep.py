@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 from bert_jax import config as configs
 from bert_jax.command import run_verb
+from bert_jax.data.files import make_folder
 from bert_jax.errors import EXIT_DONE, UserError
 from launch import board, flags, gke, local, pages, sky, slurm, table, tpu_slice
 from launch.engine import only_one
-from launch.local import TRAINER, make_folder
+from launch.local import TRAINER
 from launch.runs import Run, distinct, expand, from_json, require_unchanged, to_json
 
 ENGINES = {"local": local, "slurm": slurm, "tpu-slice": tpu_slice, "gke": gke, "sky": sky}  # what one is: launch/engine.py

@@ -63,7 +63,7 @@ class _Device(NamedTuple):
     process_index: int
 
 
-def open_job(config, target: Slice, changes: Mapping[str, object] = {}) -> Job:
+def open_job(config, target: Slice, changes: Mapping[str, object] | None = None) -> Job:
     """
     Args:
         changes: "section.key" -> value, other than in the config.
@@ -74,7 +74,7 @@ def open_job(config, target: Slice, changes: Mapping[str, object] = {}) -> Job:
     config = ConfigDict(config.to_dict())
     if "task" in config:
         raise UserError("plan is for pretraining: what fine-tuning needs depends on the task's rows", got=f"task={config.task}")
-    config.update_from_flattened_dict(dict(changes))
+    config.update_from_flattened_dict(dict(changes or {}))
     config.model.dtype = "bfloat16" if config.model.dtype == "auto" else config.model.dtype
     rows = loader_config(config)
     tokenizer = open_vocabulary(config, Path()) if config.text.vocab_file or config.init_checkpoint else None
