@@ -103,6 +103,18 @@ def difference(before: dict, after: dict) -> list[tuple[str, object, object]]:
     return [(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
 
 
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {folder}",
+            got=error.strerror,
+            expected="a folder that can be written to",
+            fix="give another path",
+        ) from None
+
+
 def write_json(path: Path, value) -> None:
     """Writes JSON so that a reader sees the old file or the new one, never a part."""
     path = Path(path)

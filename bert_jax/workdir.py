@@ -14,7 +14,8 @@ import jax
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
-from bert_jax.data.files import locked, make_folder
+from bert_jax.config import make_folder
+from bert_jax.data.files import locked
 from bert_jax.errors import UserError
 
 # What may differ between a run and its continuation: none of it changes what an example is, and but for the learning rate of a

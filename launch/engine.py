@@ -30,7 +30,7 @@ from types import ModuleType
 
 from bert_jax import config as configs
 from bert_jax.command import run_verb
-from bert_jax.data.files import make_folder
+from bert_jax.config import make_folder
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, UserError
 from launch import flags
 from launch.local import TRAINER

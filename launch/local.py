@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bert_jax.data.files import make_folder
+from bert_jax.config import make_folder
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, UserError
 from launch import attempt, table
 from launch.runs import Run, distinct, preparations

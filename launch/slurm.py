@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bert_jax.data.files import make_folder
+from bert_jax.config import make_folder
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from launch import attempt, table
 from launch.engine import answer, remember, require_sent, sent

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from bert_jax import config as configs
 from bert_jax.command import run_verb
-from bert_jax.data.files import make_folder
+from bert_jax.config import make_folder
 from bert_jax.errors import EXIT_DONE, UserError
 from launch import board, flags, gke, local, pages, sky, slurm, table, tpu_slice
 from launch.engine import only_one

@@ -14,18 +14,6 @@ import numpy as np
 from bert_jax.errors import UserError
 
 
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot make the folder {folder}",
-            got=error.strerror,
-            expected="a folder that can be written to",
-            fix="give another path",
-        ) from None
-
-
 @contextmanager
 def new_folder(folder: Path, what: str, keep: Callable[[Path], bool]) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its name when the block ends well.
