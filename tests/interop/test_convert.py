@@ -75,8 +75,7 @@ def test_a_model_comes_in_and_goes_out_bit_for_bit(kind, tmp_path):
     ["BertForPreTraining", "ElectraForPreTraining", "ElectraForSequenceClassification", "DistilBertForSequenceClassification"],
 )
 def test_the_objective_gives_the_logits_of_the_class(kind, tmp_path):
-    import torch
-
+    torch = pytest.importorskip("torch", reason="the parity extra is not installed")
     model = peers.save(kind, tmp_path / "hf")
     convert.bring_in(tmp_path / "hf", tmp_path / "W", num_strings=STRINGS, say=str)
     trained = open_trained(tmp_path / "W")
