@@ -7,7 +7,7 @@ from bert_jax import jobs
 from bert_jax.data.finetune import Example
 from bert_jax.tasks import stand_ins
 from tests import tiny
-from tests.paths import needs_data
+from tests.paths import DATA, needs_data
 
 
 def test_all_pairs_of_a_question_are_in_one_split_whatever_the_order():
@@ -21,7 +21,9 @@ def test_all_pairs_of_a_question_are_in_one_split_whatever_the_order():
 @needs_data
 @pytest.mark.parametrize(("task", "train", "dev", "commonest"), [("sick", 4500, 4927, 2793), ("qnli_dev_split", 4322, 1141, 591)])
 def test_sizes_and_the_commonest_label(task, train, dev, commonest):
-    examples = jobs.read_examples(configs.load(f"{tiny.ROOT}/configs/finetune_texts.py:{task}"))
+    config = configs.load(f"{tiny.ROOT}/configs/finetune_texts.py:{task}")
+    config.data.folder = str(DATA)
+    examples = jobs.read_examples(config)
     assert (len(examples.train), len(examples.dev)) == (train, dev)
     labels = [example.label for example in examples.dev]
     assert max(labels.count(label) for label in set(labels)) == commonest
