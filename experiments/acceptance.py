@@ -59,7 +59,6 @@ PROOFS = {
     "conll2003": tasks.conll2003,
     "squad_dev_split": tasks.squad_dev_split,
     "chinese": tasks.chinese,
-    "crf_beside_softmax": tasks.crf_beside_softmax,
     "doctor_hosts": doctor.doctor_hosts,
     "doctor_corpus": doctor.doctor_corpus,
 }

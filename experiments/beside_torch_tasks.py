@@ -112,26 +112,38 @@ class BertAdam:
         self.step_number += 1
 
 
-def train(model, batches: Iterable[dict[str, np.ndarray]], rate: float, num_warmup_steps: int, steps: int) -> list[float]:
+def cast_to(dtype: str):
+    """A context in which torch multiplies matrices in bfloat16 where that is asked for."""
+    import torch
+
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def train(
+    model, batches: Iterable[dict[str, np.ndarray]], rate: float, num_warmup_steps: int, steps: int, dtype: str = "float32"
+) -> list[float]:
     """The loss of each step; with the dropout that the model was opened with."""
     optimizer, losses = BertAdam(model, rate, num_warmup_steps, steps), []
     model.train()
     for batch in islice(batches, steps):
-        loss = model(**inputs_of(batch), **labels_of(batch)).loss
+        with cast_to(dtype):
+            loss = model(**inputs_of(batch), **labels_of(batch)).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return losses
 
 
-def outputs(model, batches: Iterable[tuple[Sequence[int], dict[str, np.ndarray]]], objective: str) -> list[dict]:
+def outputs(
+    model, batches: Iterable[tuple[Sequence[int], dict[str, np.ndarray]]], objective: str, dtype: str = "float32"
+) -> list[dict]:
     """For each row what our objective.predict gives under the same names, from their logits."""
     import torch
 
     model.eval()
     found = {}
     for numbers, batch in batches:
-        with torch.inference_mode():
+        with torch.inference_mode(), cast_to(dtype):
             given = model(**inputs_of(batch))
         for place, number in enumerate(numbers):
             found[int(number)] = {name: array[place] for name, array in _named(given, objective).items()}
@@ -140,7 +152,8 @@ def outputs(model, batches: Iterable[tuple[Sequence[int], dict[str, np.ndarray]]
 
 def _named(given, objective: str) -> dict[str, np.ndarray]:
     if objective == "answer":
-        return {"start_logits_BL": given.start_logits.numpy(), "end_logits_BL": given.end_logits.numpy()}
+        return {f"{side}_logits_BL": getattr(given, f"{side}_logits").float().numpy() for side in ("start", "end")}
+    logits = given.logits.float().numpy()
     if objective == "regress":
-        return {"scores_B": given.logits[:, 0].numpy()}
-    return {"logits_BLC" if objective == "tag" else "logits_BC": given.logits.numpy()}
+        return {"scores_B": logits[:, 0]}
+    return {"logits_BLC" if objective == "tag" else "logits_BC": logits}

@@ -5,11 +5,11 @@
     python -m experiments.benchmarks.tasks --defaults
 
 The same encoder, 6 x 384, as it was published, the same head, rows, dropout, optimiser and threads for all. First the losses
-without dropout are compared: a race between different work is void. Then each contender, a process of its own, trains some steps
-and predicts in turn, round after round. Rows are cut into pieces before. --buckets: rows of like length share a batch, padded to
-a multiple of it, 0 pads all to 128; for all contenders alike. --defaults: each pads as it does where nothing is said, ours rows
-of like length to a multiple of 32, transformers' DataCollatorWithPadding rows as they come to the longest of the batch. Needs the
-parity extra.
+without dropout on the same rows, padded alike, are compared: a race between different work is void. Then each contender, a
+process of its own, trains some steps and predicts in turn, round after round. Rows are cut into pieces before. --buckets: rows
+of like length share a batch, padded to a multiple of it, 0 pads all to 128; for all contenders alike. --defaults: each pads as
+it does where nothing is said, ours rows of like length to a multiple of 32, transformers' DataCollatorWithPadding rows as they
+come to the longest of the batch. Needs the parity extra.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def torch_contender(dtype: str, workdir: Path, buckets: int):
                 model(**peer.inputs_of(batch)).logits.float().numpy()
 
     model.eval()
-    (first,) = train_batches(found, buckets, 1)
+    (first,) = train_batches(found, 0, 1)
     with torch.inference_mode(), cast:
         loss = float(model(**peer.inputs_of(first), **peer.labels_of(first)).loss)
     return loss, {"train": train, "predict": predict}
@@ -133,7 +133,7 @@ def our_contender(dtype: str, workdir: Path, buckets: int):
         for batch in dev_batches(found, buckets):
             np.asarray(predicted(state.params, batch)["logits_BC"])
 
-    (first,) = train_batches(found, buckets, 1)
+    (first,) = train_batches(found, 0, 1)
     loss = evaluate(objective, layout, state.params, [first])["loss"]
     train(STEPS)
     return loss, {"train": train, "predict": predict}
