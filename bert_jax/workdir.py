@@ -1,5 +1,6 @@
 """What lies in the folder of a run, and when a folder may be continued."""
 
+import hashlib
 import json
 import os
 import platform
@@ -94,6 +95,7 @@ def write_config(config, workdir: Path, data_facts: dict) -> None:
         "devices": [device.device_kind for device in jax.devices()],
         "cpu_count": cpus,
         "git": _git_hash(),
+        "code": code_hash(),
     }
     write(workdir / "run.json", machine | data_facts)
 
@@ -216,6 +218,15 @@ def _read_json(path: Path) -> dict | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}", got=error, fix="put a good copy back, or use another --workdir") from None
+
+
+def code_hash() -> str:
+    """Of all that the package is made of, so that neither a commit of text alone nor a change that is not committed misleads."""
+    package, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
 
 
 def _git_hash() -> str | None:

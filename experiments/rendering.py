@@ -49,13 +49,8 @@ def _about(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell]) ->
     parts = [part for cell in found.values() for part in cell.parts]
     for sizes in sorted({(part.score.name, part.run.result()["num_examples"]["dev"]) for part in parts}):
         yield "Scored on {}: {:,} examples.".format(*sizes)
-    versions = {json.dumps(_code(part.run.folder)) for part in parts}
+    versions = {json.dumps(part.run.made_by()) for part in parts}
     yield f"Code: {', '.join(sorted(versions)) or NOT_RUN}."
-
-
-def _code(folder: Path) -> dict:
-    made = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return {"git": (made["git"] or "")[:12], "jax": made["versions"]["jax"]}
 
 
 def rows_of(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], theirs: Published) -> list[list[str]]:

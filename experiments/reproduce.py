@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_DONE
     if not given.table:
         runs = list(tables.runs(table, scale, folder, given.text or _text_of(given.scale, scale)))
+        if not given.other_code:
+            tables.check_code(runs)
         tables.check(table, scale, folder)
         try:
             if not _execute(runs):
@@ -50,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", default="", help="what to pretrain on, as data.input_file; without it, that of the scale")
     parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="print which runs are there and which missing, and run nothing")
+    parser.add_argument(
+        "--other_code", action="store_true", help="go on beside finished runs that another version of the code made"
+    )
     parser.add_argument("--keep", metavar="DIR", help="copy the table and what its cells rest on there, without the checkpoints")
     return parser
 

@@ -6,7 +6,7 @@ folders of the runs are the only record: what a table says is read from them.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -151,6 +151,11 @@ class Run(NamedTuple):
             return None
         return workdirs.finished(self.folder)
 
+    def made_by(self) -> dict:
+        """The versions that the run depends on: of the code, by its hash and by git, and of jax."""
+        made = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        return {"code": made["code"], "git": (made["git"] or "")[:12], "jax": made["versions"]["jax"]}
+
     def seal(self) -> None:
         hashes = {name: _sha256(self.folder / name) for name in SEALED}
         configs.write_json(self.folder / SEAL, {"files": hashes, "begins_with": hash_of_seal(self.begins_with)})
@@ -229,6 +234,19 @@ def check(table: Table, scale: Scale, folder: Path) -> None:
     row, seed = next(iter(table.rows)), scale.seeds[0]
     for score in scale.scores:
         jobs.read_examples(finetuning(table, scale, folder, row, score, seed).config)
+
+
+def check_code(wanted: Iterable[Run]) -> None:
+    """Raises UserError when a finished run was made by other code than the missing ones would be."""
+    now = workdirs.code_hash()
+    for each in wanted:
+        if each.result() and each.made_by()["code"] != now:
+            raise UserError(
+                "a finished run is of another version of the code",
+                got=f"{each.folder}: {json.dumps(each.made_by())}",
+                expected=f"code {now}, which would make those that are missing",
+                fix="go on with that version, delete the folder of the run, which is then made again, or give --other_code",
+            )
 
 
 def _load(name: str, changes: Mapping[str, object]):

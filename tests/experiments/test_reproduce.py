@@ -147,6 +147,23 @@ def test_a_run_of_another_config_is_no_cell_and_is_not_overwritten(started, call
     assert "optim.learning_rate: 0.001 -> 0.002" in capsys.readouterr().err
 
 
+def test_runs_of_another_version_of_the_code_are_not_mixed_with_new_ones_unless_asked(
+    started, call, tmp_path, monkeypatch, capsys
+):
+    full, folder = call()[1], tmp_path / "bert-table5-smoke"
+    shutil.rmtree(folder / "no-nsp-sst2-s1")
+    monkeypatch.setattr(workdirs, "code_hash", lambda: "another")
+    assert experiments.main(["reproduce", "bert/table5", f"--workdir={tmp_path}"]) == EXIT_USER_ERROR
+    shown = capsys.readouterr().err
+    assert (
+        "another version of the code" in shown
+        and str(folder / "bert-base-s1") in shown
+        and not (folder / "no-nsp-sst2-s1").exists()
+    )
+    assert call("--other_code")[1] == full
+    assert "Code: " in (text := (folder / "table.md").read_text()) and '"another"' in text and text.count('"code"') == 2
+
+
 def test_what_is_kept_gives_the_same_table_without_the_checkpoints(started, call, tmp_path):
     full = call(f"--keep={tmp_path / 'kept'}")[1]
     shutil.rmtree(tmp_path / "bert-table5-smoke")
