@@ -7,14 +7,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_jax import jobs
+from bert_jax import hardware, jobs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from bert_jax.report import drawing
-from experiments import bert_table5, cells, electra_efficiency, rendering, roberta_table1, tables
+from experiments import (
+    albert_tables,
+    bert_tables,
+    cells,
+    costs,
+    electra_tables,
+    rendering,
+    roberta_tables,
+    spanbert_tables,
+    tables,
+)
 from experiments.tables import Run, Scale, Table
 from launch import table as files
 
-TABLES = {table.name: table for table in (bert_table5.TABLE, roberta_table1.TABLE, electra_efficiency.TABLE)}
+PAPERS = (bert_tables, roberta_tables, albert_tables, electra_tables, spanbert_tables)
+TABLES = {table.name: table for paper in PAPERS for table in paper.TABLES}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,6 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     table = _known("table", given.name, TABLES)
     scale = _known("scale", given.scale, table.scales)
     folder = Path(given.workdir) / f"{given.name.replace('/', '-')}-{given.scale}"
+    if given.cost:
+        print(costs.as_markdown(table, scale, hardware.parse_target(given.cost)))
+        return EXIT_DONE
     if given.dry_run:
         for run in tables.runs(table, scale, folder):
             print(f"{'finished' if run.result() else 'missing':10s}{run.name}: {run.folder}")
@@ -52,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", default="", help="what to pretrain on, as data.input_file; without it, that of the scale")
     parser.add_argument("--table", action="store_true", help="print the table of what is there and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="print which runs are there and which missing, and run nothing")
+    parser.add_argument("--cost", metavar="SLICE", help="print what the pretrainings cost on v5litepod-8, say, and run nothing")
     parser.add_argument(
         "--other_code", action="store_true", help="go on beside finished runs that another version of the code made"
     )

@@ -40,10 +40,11 @@ class Encoder(NamedTuple):
 
 
 class Row(NamedTuple):
-    """finetuning: what is changed in the configs of the tasks."""
+    """finetuning: what is changed in the configs of the tasks; of_tasks: what stands behind their arguments, as "-features"."""
 
     encoder: str
     finetuning: Mapping[str, object] = NOTHING
+    of_tasks: str = ""
 
 
 class Score(NamedTuple):
@@ -216,10 +217,10 @@ def pretraining(table: Table, scale: Scale, folder: Path, encoder: str, seed: in
 
 
 def finetuning(table: Table, scale: Scale, folder: Path, row: str, score: Score, seed: int) -> Run:
-    encoder, changes = table.rows[row]
+    encoder, changes, of_tasks = table.rows[row]
     begins_with = pretraining(table, scale, folder, encoder, seed).folder
     given = {"init_checkpoint": begins_with, "seed": seed}
-    config = _load(score.config, dict(scale.finetuning) | dict(changes) | given)
+    config = _load(score.config + of_tasks, dict(scale.finetuning) | dict(changes) | given)
     return Run(
         f"{row}, seed {seed}, {score.name}",
         folder / f"{_slug(row)}-{score.name}-s{seed}",

@@ -7,11 +7,13 @@ import shutil
 import pytest
 
 from bert_jax import config as configs
+from bert_jax import hardware
 from bert_jax import workdir as workdirs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR
 from bert_jax.metrics.statistics import summarise
+from bert_jax.plan import planning
 from experiments import __main__ as experiments
-from experiments import cells, reproduce, tables
+from experiments import cells, costs, reproduce, tables
 from experiments.tables import Claim, published
 from launch.runs import SHAPES_THE_STORE
 
@@ -252,10 +254,40 @@ def test_published_numbers_by_hand():
     assert all(math.isfinite(value) for row in table.rows.values() for value in row.values())
 
 
+def test_the_cost_of_a_table_is_that_of_its_pretrainings_with_every_seed(monkeypatch, capsys):
+    """800 hours in all, as if each encoder took 100 on the slice, eight chips of which the price is known."""
+    monkeypatch.setattr(costs.report, "hours", lambda plan, mfu: 100.0)
+    assert experiments.main(["reproduce", "bert/table8", "--scale=desk", "--cost=v5litepod-8"]) == EXIT_DONE
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines() if "|" in line
+    ]
+    dollars = 100 * hardware.parse_target("v5litepod-8").usd_per_hour(spot=False)
+    assert [line[0] for line in lines[2:]] == [*reproduce.TABLES["bert/table8"].encoders, "all, 3 seeds"]
+    assert lines[2][1:3] == ["100.0", f"${dollars:,.0f}"] and lines[-1][1:3] == ["1,800.0", f"${18 * dollars:,.0f}"]
+
+
+def test_the_plan_of_an_encoder_of_the_lab_is_that_of_its_config(capsys):
+    assert experiments.main(["reproduce", "bert/table8", "--scale=lab", "--cost=v5litepod-8"]) == EXIT_DONE
+    table = capsys.readouterr().out
+    keys = ["data.later_phases=()", "train.num_train_steps=100000"]
+    config = configs.load(f"{tables.CONFIGS}/bert.py:base-cased", keys)
+    plan = planning.make_plan(config, hardware.parse_target("v5litepod-8"), "no", print)
+    assert f"| 80/10/10     | {costs.report.hours(plan, costs.MFU):,.1f} " in table
+
+
+def test_rows_of_features_read_another_row_of_the_config_of_the_task(tmp_path):
+    table = reproduce.TABLES["bert/table7"]
+    (score,) = table.scales["lab"].scores
+    name = lambda row: tables.finetuning(table, table.scales["lab"], tmp_path, row, score, 1).config.objective.to_dict()  # noqa: E731
+    assert name("BERT-base fine-tune")["name"] == "tag"
+    assert name("BERT-base features: last hidden") == {"name": "tag_features", "layers": "last", "lstm_width": 768}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["reproduce", "bert/table6"], "the table is unknown\n  got:      bert/table6\n  expected: bert/table5"),
+        (["reproduce", "bert/table5", "--scale=lab", "--cost=v5litepod-7"], "v5litepod-8"),
+        (["reproduce", "bert/table9"], "the table is unknown\n  got:      bert/table9\n  expected: bert/table5"),
         (["reproduce", "bert/table5", "--scale=dusk"], "the scale is unknown\n  got:      dusk\n  expected: smoke"),
         (["reproduce", "bert/table5", "--scale=lab"], "scale lab needs a text to pretrain on"),
         (["replicate"], "unknown verb"),

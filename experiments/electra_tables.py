@@ -1,6 +1,6 @@
 """ELECTRA paper, table 5: which part of the gain comes from learning at all places, which from replacing instead of masking."""
 
-from experiments.bert_table5 import SICK, SST2, TINY_TASKS
+from experiments.scales import SICK, SST2, TINY_TASKS, WIKIPEDIA
 from experiments.tables import Claim, Column, Config, Encoder, Row, Scale, Score, Table
 
 TASKS = {  # row -> TASK of configs/electra.py
@@ -21,7 +21,7 @@ def configs(size: str) -> dict[str, Config]:
     return {row: Config(f"electra.py:{size}-{task}") for row, task in TASKS.items()}
 
 
-TABLE = Table(
+EFFICIENCY = Table(
     name="electra/efficiency",
     encoders={row: Encoder(row) for row in TASKS},
     rows={row: Row(row) for row in TASKS},
@@ -34,7 +34,7 @@ TABLE = Table(
             pretraining={"model.matmul_dtype": "bfloat16"},
             finetuning=TINY_TASKS,
             columns={"glue": Column((*SICK.scores, *SST2.scores), "SICK and SST-2")},
-            text="text/wiki_en/shard-0[0-3].txt.xz",
+            text=WIKIPEDIA,
         ),
         "lab": Scale(
             about="the small size of the paper instead of base, 100,000 steps of 128 rows of 128 pieces on the text given; tasks "
@@ -54,3 +54,5 @@ TABLE = Table(
         ),
     },
 )
+
+TABLES = (EFFICIENCY,)

@@ -1,0 +1,45 @@
+"""What the pretrainings of a table would cost on a slice of TPUs, by the arithmetic of `python -m bert_jax plan`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bert_jax import hardware
+from bert_jax.plan import planning, report
+from bert_jax.plan.estimate import estimate
+from bert_jax.plan.job import open_job
+from experiments import tables
+from experiments.tables import Scale, Table
+from launch.table import markdown
+
+MFU = 0.4
+LEARNED = {"text.vocab_file": ""}  # plan needs the size of a vocabulary alone
+
+
+def as_markdown(table: Table, scale: Scale, target: hardware.Slice) -> str:
+    rows = list(_rows(table, scale, target))
+    hours = sum(hours for _, hours in rows)
+    lines = [["pretraining", "hours", "on demand", "spot"], *(_line(name, each, target) for name, each in rows)]
+    lines.append(_line(f"all, {len(scale.seeds)} seeds", hours * len(scale.seeds), target))
+    return "\n\n".join(
+        [
+            markdown(lines),
+            f"On {target.gcloud_type}, {target.chips} chips, at {MFU:.0%} MFU, an assumption, or the most that there can be; "
+            f"prices of {hardware.PRICES_READ}. Fine-tuning is not counted. More of one encoder: python -m bert_jax plan.",
+        ]
+    )
+
+
+def _rows(table: Table, scale: Scale, target: hardware.Slice) -> Iterator[tuple[str, float]]:
+    for encoder in table.encoders:
+        config = tables.pretraining(table, scale, Path(), encoder, scale.seeds[0]).config
+        job = open_job(config, target, LEARNED)
+        phases = [
+            planning.PhasePlan(phase, job.steps(phase), estimate(job, phase), planning.flops_of_model(job, phase), None, 0, False)
+            for phase in job.rows.phases
+        ]
+        yield encoder, report.hours(planning.Plan(job, planning.granted_bytes(target), phases, []), MFU)
+
+
+def _line(name: str, hours: float, target: hardware.Slice) -> list[str]:
+    prices = [target.usd_per_hour(spot) for spot in (False, True)]
+    return [name, f"{hours:,.1f}", *("unknown" if price is None else f"${price * hours:,.0f}" for price in prices)]

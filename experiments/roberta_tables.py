@@ -1,0 +1,104 @@
+"""RoBERTa paper: masks drawn once for each of ten copies of the text against masks drawn anew every time (table 1), what a row is
+made of (table 2), few large batches against many small ones (table 3)."""
+
+from experiments import scales
+from experiments.scales import MNLI, SICK, SQUAD1, SQUAD1_SPLIT, SQUAD2, SQUAD2_SPLIT, SST2, TINY_MASKS
+from experiments.tables import Claim, Config, Encoder, Row, Table
+
+BERT = "bert"
+TINY_BERT, BASE_BERT = {BERT: Config("bert.py:tiny", TINY_MASKS)}, {BERT: Config("bert.py:base")}
+MEDIAN_OF_FIVE = {"seeds": (1, 2, 3, 4, 5)}
+
+TABLE1 = Table(
+    name="roberta/table1",
+    encoders={
+        "static": Encoder(BERT, {"data.masks": "static"}),
+        "dynamic": Encoder(BERT, {"data.masks": "dynamic"}),
+    },
+    rows={"static": Row("static"), "dynamic": Row("dynamic")},
+    claims=(Claim("dynamic", "static"),),
+    scales={
+        "desk": scales.desk(
+            TINY_BERT,
+            {"data.dupe_factor": 10, "data.held_out_fraction": 0.05, "train.num_train_steps": 6000},
+            text="text/wiki_en/sample_1mb.txt",
+        )._replace(
+            about="2 x 128 encoders, 6,000 steps of 32 rows of 64 pieces on 1 MB of Wikipedia, read some 40 times as in the "
+            "paper, each of ten sets of masks some 4 times; 8,000 word pieces; tasks: at most 20,000 examples each, 3 epochs at "
+            "the one rate 5e-4",
+        ),
+        "lab": scales.lab(
+            BASE_BERT,
+            {"squad2_f1": SQUAD2_SPLIT, "mnli_m": SICK, "sst2": SST2},
+            about="; the text has to be small, for masks to come again",
+        ),
+        "paper": scales.paper(BASE_BERT, {"squad2_f1": SQUAD2, "mnli_m": MNLI, "sst2": SST2}, **MEDIAN_OF_FIVE),
+    },
+)
+
+SINGLE = {"objective.next_sentence": False, "data.short_seq_prob": 0.0, "data.dupe_factor": 1}
+TABLE2 = Table(
+    name="roberta/table2",  # without SENTENCE-PAIR, of whose rows the paper says only that they are short
+    encoders={
+        "SEGMENT-PAIR": Encoder(BERT),
+        "FULL-SENTENCES": Encoder(BERT, SINGLE | {"data.rows": "full_sentences"}),
+        "DOC-SENTENCES": Encoder(BERT, SINGLE | {"data.rows": "doc_sentences"}),
+    },
+    rows={name: Row(name) for name in ("SEGMENT-PAIR", "FULL-SENTENCES", "DOC-SENTENCES")},
+    claims=(Claim("FULL-SENTENCES", "SEGMENT-PAIR"), Claim("DOC-SENTENCES", "FULL-SENTENCES")),
+    scales={
+        "desk": scales.desk(TINY_BERT, pretraining={"data.masks": "dynamic"}),
+        "lab": scales.lab(
+            BASE_BERT,
+            {"squad1_f1": SQUAD1_SPLIT, "squad2_f1": SQUAD2_SPLIT, "mnli_m": SICK, "sst2": SST2},
+            pretraining={"data.masks": "dynamic"},
+        ),
+        "paper": scales.paper(
+            BASE_BERT,
+            {"squad1_f1": SQUAD1, "squad2_f1": SQUAD2, "mnli_m": MNLI, "sst2": SST2},
+            pretraining={"data.masks": "dynamic"},
+            **MEDIAN_OF_FIVE,
+        ),
+    },
+)
+
+BATCHES = {  # row -> rows of a batch, steps, rate: of the paper; at desk scale, by our choice
+    "256": ((256, 1_000_000, 1e-4), (32, 4000, 2e-3)),
+    "2K": ((2048, 125_000, 7e-4), (128, 1000, 3e-3)),
+    "8K": ((8192, 31_000, 1e-3), (512, 250, 4e-3)),
+}
+
+
+def _batched(config: str, rows: int, steps: int, rate: float, changes: dict) -> Config:
+    schedule = {
+        "train.train_batch_size": rows,
+        "train.num_train_steps": steps,
+        "train.eval_every_steps": steps,
+        "optim.learning_rate": rate,
+        "optim.num_warmup_steps": steps // 20,
+    }
+    return Config(config, schedule | changes)
+
+
+FULL = SINGLE | {"data.rows": "full_sentences", "data.masks": "dynamic"}
+ONE_LENGTH = FULL | {"data.later_phases": "()", "data.max_seq_length": 512, "data.max_predictions_per_seq": 77}
+TABLE3 = Table(
+    name="roberta/table3",
+    encoders={name: Encoder(name) for name in BATCHES},
+    rows={name: Row(name) for name in BATCHES},
+    claims=(Claim("2K", "256"), Claim("2K", "8K")),
+    scales={
+        "desk": scales.desk(
+            {name: _batched("bert.py:tiny", *ours, FULL | TINY_MASKS) for name, (_, ours) in BATCHES.items()},
+            steps="4,000 steps of 32 rows for 256, 1,000 of 128 for 2K, 250 of 512 for 8K, at the rates 2e-3, 3e-3 and 4e-3,",
+        ),
+        "paper": scales.paper(
+            {name: _batched("bert.py:base", *theirs, ONE_LENGTH) for name, (theirs, _) in BATCHES.items()},
+            {"mnli_m": MNLI, "sst2": SST2},
+            about="; warm-up, of which the paper says nothing here, 5% of the steps",
+            **MEDIAN_OF_FIVE,
+        ),
+    },
+)
+
+TABLES = (TABLE1, TABLE2, TABLE3)
