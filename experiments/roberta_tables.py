@@ -38,7 +38,7 @@ TABLE1 = Table(
 
 SINGLE = {"objective.next_sentence": False, "data.short_seq_prob": 0.0, "data.dupe_factor": 1}
 TABLE2 = Table(
-    name="roberta/table2",  # without SENTENCE-PAIR, of whose rows the paper says only that they are short
+    name="roberta/table2",  # without SENTENCE-PAIR: data.rows has no pairs of single sentences
     encoders={
         "SEGMENT-PAIR": Encoder(BERT),
         "FULL-SENTENCES": Encoder(BERT, SINGLE | {"data.rows": "full_sentences"}),
