@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from bert_jax import buckets
 from bert_jax import config as configs
 from bert_jax.command import exit_code
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
@@ -144,6 +145,7 @@ class Verb(NamedTuple):
     needs_config: bool
     options: tuple = ()
     needs_workdir: bool = True
+    reads_only: bool = False
 
 
 VERBS = {
@@ -167,6 +169,7 @@ VERBS = {
             ("--step", {"type": int, "required": True, "help": "number of the update, as in metrics.jsonl"}),
             ("--rows", {"type": int, "default": 8, "help": "how many rows"}),
         ),
+        reads_only=True,
     ),
     "plan": Verb(
         plan,
@@ -194,6 +197,7 @@ VERBS = {
         "held-out metrics of a trained workdir, or of a fine-tuned one those of its dev set",
         needs_config=False,
         options=(("--sts", {"metavar": "POOLING", "help": "score its vectors of sentences on STS-B too: cls, mean or max"}),),
+        reads_only=True,
     ),
     "predict": Verb(
         predict,
@@ -211,6 +215,7 @@ VERBS = {
             ("--pooling", {"default": "", "help": "vectors of the texts, from any encoder: cls, mean or max"}),
             ("--batch_size", {"type": int, "default": 32, "help": "texts, or windows of them, read at a time"}),
         ),
+        reads_only=True,
     ),
     "doctor": Verb(
         doctor,
@@ -256,7 +261,9 @@ def main(argv: list[str] | None = None) -> int:
                 "--config", required=True, metavar="FILE[:arg]", help="for instance configs/quickstart.py or configs/bert.py:base"
             )
         if verb.needs_workdir:
-            sub.add_argument("--workdir", required=True, type=Path, help="the folder of the run")
+            sub.add_argument(
+                "--workdir", required=True, help="the folder of the run, on a disk or in a bucket: gs://BUCKET/FOLDER"
+            )
         for option, settings in verb.options:
             sub.add_argument(option, **settings)
     args, rest = parser.parse_known_args(argv)
@@ -268,7 +275,18 @@ def _run(args: argparse.Namespace, overrides: list[str]) -> int:
     unknown = [word for word in overrides if not word.startswith("--config.") or not verb.needs_config]
     if unknown:
         raise UserError("unknown argument", got=unknown[0], expected="--config.section.key=value, or an option in --help")
-    return verb.run(args, configs.load(args.config, overrides) if verb.needs_config else None)
+    config = configs.load(args.config, overrides) if verb.needs_config else None
+    if not verb.needs_workdir:
+        return verb.run(args, config)
+    index = _index() if buckets.is_bucket(args.workdir) else 0
+    with buckets.opened(args.workdir, writes=not verb.reads_only, index=index) as args.workdir:
+        return verb.run(args, config)
+
+
+def _index() -> int:
+    from bert_jax.parallel import hosts
+
+    return hosts.place().index
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def _job(given: argparse.Namespace, overrides: tuple[str, ...], actions: Sequenc
         raise UserError(f"{given.action} needs {' and '.join(missing)}")
     if "://" in given.workdir:
         raise UserError(
-            "the trainer writes to disks only", got=f"--workdir={given.workdir}", expected="a folder, such as runs/bert-1"
+            "the workdir of a TPU VM is on its disk", got=f"--workdir={given.workdir}", expected="a folder, such as runs/bert-1"
         )
     slice_ = _one_host(given.type) if given.type else None
     job = Job(given.name, given.zone, given.project, slice_, given.spot, workdir=given.workdir)

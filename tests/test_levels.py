@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {
     "errors": -1,
     "batch": 0,
+    "buckets": 0,
     "command": 0,
     "config": 0,
     "finding": 0,

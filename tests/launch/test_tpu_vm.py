@@ -254,7 +254,7 @@ def test_delete_with_yes_does_not_ask(cloud, monkeypatch, capsys):
         (flags("status", "--dry-run", zone="us-west4"), "--zone"),
         (flags("--dry-run"), "needs --type and --config and --workdir"),
         (flags("fetch", "--dry-run"), "needs --workdir"),
-        ([*training(workdir="gs://bucket/x"), "--dry-run"], "writes to disks only"),
+        ([*training(workdir="gs://bucket/x"), "--dry-run"], "is on its disk"),
         (flags("run", "--dry-run"), "needs --config and --workdir"),
         ([*training(type_="v5litepod-9"), "--dry-run"], "perhaps v5litepod-8"),
         ([*training(type_="v5litepod-16"), "--dry-run"], "v5litepod-1, v5litepod-4, v5litepod-8"),
