@@ -59,14 +59,11 @@ def train(args, config) -> int:
     from bert_jax import workdir as workdirs
     from bert_jax.parallel import hosts
 
-    def work() -> int:
-        already = workdirs.finished(args.workdir, config.train.num_train_steps)
-        if not run.train(config, args.workdir):
-            return EXIT_RESTART
-        hosts.only_first(lambda: summary.print_summary(args.workdir, args.config, already_finished=already is not None))
-        return EXIT_DONE
-
-    return hosts.end_together(lambda: exit_code(work), good=(EXIT_DONE, EXIT_RESTART))
+    already = workdirs.finished(args.workdir, config.train.num_train_steps)
+    if not run.train(config, args.workdir):
+        return EXIT_RESTART
+    hosts.only_first(lambda: summary.print_summary(args.workdir, args.config, already_finished=already is not None))
+    return EXIT_DONE
 
 
 def plan(args, config) -> int:
@@ -146,10 +143,16 @@ class Verb(NamedTuple):
     options: tuple = ()
     needs_workdir: bool = True
     reads_only: bool = False
+    together: bool = False  # processes that fail end at once, so that none waits for them
 
 
 VERBS = {
-    "train": Verb(train, "pretrain, making vocabulary and token store on the way; the same command continues", needs_config=True),
+    "train": Verb(
+        train,
+        "pretrain, making vocabulary and token store on the way; the same command continues",
+        needs_config=True,
+        together=True,
+    ),
     "vocab": Verb(vocab, "learn a vocabulary from the text, or extend one", needs_config=True),
     "prepare": Verb(prepare, "tokenise the text into a store", needs_config=True),
     "show": Verb(
@@ -276,17 +279,28 @@ def _run(args: argparse.Namespace, overrides: list[str]) -> int:
     if unknown:
         raise UserError("unknown argument", got=unknown[0], expected="--config.section.key=value, or an option in --help")
     config = configs.load(args.config, overrides) if verb.needs_config else None
-    if not verb.needs_workdir:
-        return verb.run(args, config)
-    index = _index() if buckets.is_bucket(args.workdir) else 0
-    with buckets.opened(args.workdir, writes=not verb.reads_only, index=index) as args.workdir:
-        return verb.run(args, config)
-
-
-def _index() -> int:
+    for key, value in configs.flatten(config.to_dict()) if config else ():
+        if isinstance(value, str) and buckets.is_bucket(value):
+            raise UserError("only a workdir may lie in a bucket", got=f"{key}={value}", fix="copy it to a disk, and name that")
+    if not verb.together:
+        return _in_workdir(verb, args, config)
     from bert_jax.parallel import hosts
 
-    return hosts.place().index
+    return hosts.end_together(lambda: exit_code(lambda: _in_workdir(verb, args, config)), good=(EXIT_DONE, EXIT_RESTART))
+
+
+def _in_workdir(verb: Verb, args: argparse.Namespace, config) -> int:
+    def work(folder: Path) -> int:
+        args.workdir = folder
+        return verb.run(args, config)
+
+    if not verb.needs_workdir:
+        return verb.run(args, config)
+    if not buckets.is_bucket(args.workdir):
+        return work(Path(args.workdir))
+    from bert_jax.parallel import hosts
+
+    return buckets.work(args.workdir, work, writes=not verb.reads_only, index=hosts.place().index)
 
 
 if __name__ == "__main__":

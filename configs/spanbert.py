@@ -34,7 +34,7 @@ def published(layers: int, width: int):
     config.data.max_seq_length = 512
     config.data.max_predictions_per_seq = 77
     config.data.later_phases = ()
-    config.data.rows = "full_sentences"
+    config.data.rows = "segments"
     config.data.short_seq_prob = 0.0
     config.data.dupe_factor = 1
     config.data.mask_unit = "span"

@@ -72,7 +72,7 @@ BASE = {ALBERT: Config("albert.py:base", DROPOUT)}
 TABLE5 = Table(
     name="albert/table5",
     encoders={
-        "None": Encoder(ALBERT, {"objective.next_sentence": False, "data.rows": "full_sentences", "data.short_seq_prob": 0.0}),
+        "None": Encoder(ALBERT, {"objective.next_sentence": False, "data.rows": "segments"}),
         "NSP": Encoder(ALBERT, {"data.rows": "pairs"}),
         "SOP": Encoder(ALBERT, {"data.rows": "sop"}),
     },

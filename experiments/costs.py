@@ -23,8 +23,8 @@ def as_markdown(table: Table, scale: Scale, target: hardware.Slice) -> str:
     return "\n\n".join(
         [
             markdown(lines),
-            f"On {target.gcloud_type}, {target.chips} chips, at {MFU:.0%} MFU, an assumption, or the most that there can be; "
-            f"prices of {hardware.PRICES_READ}. Fine-tuning is not counted. More of one encoder: python -m bert_jax plan.",
+            f"On {target.gcloud_type or target.chip}, {target.chips} chips, at {MFU:.0%} MFU, an assumption, or the most there "
+            f"can be; prices of {hardware.PRICES_READ}. Fine-tuning is not counted. More of an encoder: python -m bert_jax plan.",
         ]
     )
 

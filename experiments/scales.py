@@ -61,8 +61,8 @@ def desk(
         changes: of the scale.
     """
     scale = Scale(
-        about=f"{size}, {steps} of 64 pieces on 20 MB of Wikipedia, 8,000 word pieces; tasks: at most 20,000 examples each, 3 "
-        f"epochs at the one rate 5e-4{about}",
+        about=f"{size}, {steps} of 64 pieces on 20 MB of Wikipedia, a vocabulary of 8,000; tasks: at most 20,000 examples each, "
+        f"3 epochs at the one rate 5e-4{about}",
         configs=configs,
         pretraining=TINY | pretraining,
         finetuning=TINY_TASKS,

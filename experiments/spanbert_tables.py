@@ -11,6 +11,7 @@ DESK_COLUMNS = {"mnli_m": SICK, "qnli": Column(SST2.scores, "SST-2")}
 PAIRS, SINGLE = "two texts", "one text"
 RECIPE = {  # section 4.2, for rows of two texts as for rows of one
     "data.masks": "dynamic",
+    "data.short_seq_prob": 0.0,
     "optim.name": "adamw",
     "optim.schedule": "linear",
     "optim.weight_decay": 0.1,
@@ -18,7 +19,9 @@ RECIPE = {  # section 4.2, for rows of two texts as for rows of one
 }
 ONE_LENGTH = {"data.later_phases": "()", "data.max_seq_length": 512, "data.max_predictions_per_seq": 77}
 STEPS = {"train.num_train_steps": 1_200_000}
+SCHEDULE = "; the rate ends at 1.2M steps, where the paper's tables are of a run of 2.4M"
 LAB_SIZE = "encoders of the base size instead of large"
+ALIKE = {"optim.schedule": "linear", "optim.eps": 1e-8, "data.masks": "dynamic", "data.short_seq_prob": 0.0}
 TINY = {PAIRS: Config("bert.py:tiny-cased", TINY_MASKS), SINGLE: Config("spanbert.py:tiny", TINY_MASKS)}
 BASE = {PAIRS: Config("bert.py:base-cased", RECIPE), SINGLE: Config("spanbert.py:base")}
 LARGE = {PAIRS: Config("bert.py:large-cased", RECIPE | ONE_LENGTH), SINGLE: Config("spanbert.py:large")}
@@ -34,9 +37,9 @@ TABLE6 = Table(
     rows={name: Row(name) for name in ("Subword Tokens", "Whole Words", "Geometric Spans")},
     claims=(Claim("Geometric Spans", "Subword Tokens"), Claim("Geometric Spans", "Whole Words")),
     scales={
-        "desk": scales.desk(TINY, {"data.masks": "dynamic"}, about="; cased", columns=DESK_COLUMNS),
+        "desk": scales.desk(TINY, ALIKE, about="; cased", columns=DESK_COLUMNS),
         "lab": scales.lab(BASE, LAB_COLUMNS, LAB, size=LAB_SIZE),
-        "paper": scales.paper(LARGE, PAPER_COLUMNS, pretraining=STEPS),
+        "paper": scales.paper(LARGE, PAPER_COLUMNS, pretraining=STEPS, about=SCHEDULE),
     },
 )
 
@@ -51,9 +54,9 @@ TABLE7 = Table(
     rows={name: Row(name) for name in (TWO, ONE, BOUNDARY)},
     claims=(Claim(ONE, TWO), Claim(BOUNDARY, ONE)),
     scales={
-        "desk": scales.desk(TINY, {"data.masks": "dynamic", "optim.schedule": "linear"}, about="; cased", columns=DESK_COLUMNS),
+        "desk": scales.desk(TINY, ALIKE, about="; cased", columns=DESK_COLUMNS),
         "lab": scales.lab(BASE, LAB_COLUMNS, LAB, size=LAB_SIZE),
-        "paper": scales.paper(LARGE, PAPER_COLUMNS, pretraining=STEPS),
+        "paper": scales.paper(LARGE, PAPER_COLUMNS, pretraining=STEPS, about=SCHEDULE),
     },
 )
 

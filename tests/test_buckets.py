@@ -14,12 +14,13 @@ import pytest
 
 from bert_jax import buckets
 from bert_jax import run as training
+from bert_jax.__main__ import main
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR, UserError
 from tests import tiny
 from tests.parallel.test_hosts import free_port
 
 fsspec = pytest.importorskip("fsspec", reason="no fsspec: pip install -e '.[gcs]'")
-RUN = "/bkt/run"
+RUN = "bkt/run"
 STEPS = 300
 
 
@@ -33,6 +34,11 @@ class Watched:
 
     def __getattr__(self, name):
         return getattr(self.files, name)
+
+    def find(self, folder: str, **options):
+        """Without the slash that the file system in memory puts before a name, as a bucket has none."""
+        found = self.files.find(folder, **options)
+        return {name[1:]: found[name] for name in found} if options else [name[1:] for name in found]
 
     def put_file(self, here: str, there: str) -> None:
         if self.refuses(there):
@@ -50,104 +56,182 @@ def bucket():
     return Watched()
 
 
-def write(folder, **files: str) -> None:
-    for name, text in files.items():
-        path = folder / name.replace("__", "/").replace("_json", ".json")
+def machine(bucket, folder) -> buckets.Mirror:
+    """The copy of the bucket on a machine, as a program that starts there finds it."""
+    mirror = buckets.Mirror(bucket, RUN, folder)
+    mirror.begin()
+    return mirror
+
+
+def write(mirror, *names: str, text: str = "x", **files: str) -> None:
+    for name, content in dict.fromkeys(names, text).items() | files.items():
+        path = mirror.here / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(content)
 
 
 def contents(folder) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+STEP = ("checkpoints/4/seal.json", "checkpoints/4/a", "checkpoints/4/z")
+NEXT = ("checkpoints/8/seal.json", "checkpoints/8/a", "checkpoints/8/z")
 
 
 def test_what_was_written_on_one_machine_is_there_on_another(bucket, tmp_path):
-    here, elsewhere = tmp_path / "a", tmp_path / "b"
-    write(here, config_json="{}", checkpoints__4__state="xyz", checkpoints__4__seal_json="s", store__tokens="1 2 3")
-    write(
-        here,
-        compiled__program="of this machine",
-        **{"checkpoints__8.orbax-checkpoint-tmp-1__state": "half", "store.tmp__a": "half"},
-    )
-    buckets.Mirror(bucket, RUN, here).push()
-    buckets.Mirror(bucket, RUN, elsewhere).pull()
-    assert contents(elsewhere) == {
-        "config.json": "{}",
-        "checkpoints/4/state": "xyz",
-        "checkpoints/4/seal.json": "s",
-        "store/tokens": "1 2 3",
-    }
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", *STEP, "store/manifest.json", "store/train/tokens")
+    expected = contents(here.here)
+    write(here, "compiled/program", "checkpoints/8.orbax-checkpoint-tmp-1/a", ".store.tmp/a", ".lock")
+    here.push()
+    assert contents(machine(bucket, tmp_path / "b").here) == expected
 
 
-def test_a_seal_comes_after_what_it_seals_and_a_result_after_all(bucket, tmp_path):
-    write(tmp_path, result_json="r", checkpoints__4__seal_json="s", checkpoints__4__state="x", vocab="v", config_json="c")
-    buckets.Mirror(bucket, RUN, tmp_path).push()
-    assert bucket.done[-2:] == ["put checkpoints/4/seal.json", "put result.json"] and len(bucket.done) == 5
+def test_what_says_that_others_are_whole_comes_after_them(bucket, tmp_path):
+    here = machine(bucket, tmp_path)
+    write(here, "result.json", *STEP, "store/manifest.json", "store/train/tokens", "vocab.txt", "config.json")
+    here.push()
+    assert bucket.done[-4:] == [f"put {name}" for name in ("vocab.txt", "store/manifest.json", STEP[0], "result.json")]
 
 
-def test_only_what_changed_is_copied_and_an_old_checkpoint_loses_its_seal_first(bucket, tmp_path):
-    write(tmp_path, metrics="1", checkpoints__4__seal_json="s", checkpoints__4__a="x", checkpoints__4__z="x")
-    mirror = buckets.Mirror(bucket, RUN, tmp_path)
-    mirror.push()
+@pytest.mark.parametrize("refused", [f"/{name}" for name in (*NEXT, "metrics")])
+def test_wherever_copying_ends_another_machine_finds_a_whole_checkpoint_and_nothing_that_is_not_whole(bucket, tmp_path, refused):
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", *STEP)
+    here.push()
+    shutil.rmtree(here.here / "checkpoints" / "4")
+    write(here, *NEXT, "metrics")
+    bucket.refuses = lambda name: name.endswith(refused)
+    with pytest.raises(UserError, match="503"):
+        here.push()
+    found = contents(machine(bucket, tmp_path / "b").here)
+    assert set(STEP) <= found.keys() and set(NEXT) & found.keys() in (set(), set(NEXT))
+    assert (tmp_path / "b" / "workdir" / "checkpoints" / "8").exists() == (NEXT[0] in found)
+    bucket.refuses = lambda name: False
+    again = machine(bucket, tmp_path / "a")  # the machine whose copying was cut off goes on with all it had
+    again.push()
+    assert set(contents(again.here)) == {"config.json", *NEXT, "metrics"} == {name[len(RUN) + 1 :] for name in bucket.find(RUN)}
+
+
+def test_half_a_store_is_none_and_is_made_again(bucket, tmp_path):
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", "store/manifest.json", "store/train/tokens", "store/unigram")
+    bucket.refuses = lambda name: name.endswith("unigram")
+    with pytest.raises(UserError):
+        here.push()
+    there = machine(bucket, tmp_path / "b")
+    assert set(contents(there.here)) == {"config.json"} and not (there.here / "store").exists()
+    bucket.refuses = lambda name: False
+    write(there, "store/manifest.json", "store/train/tokens", "store/unigram", text="anew")
+    there.push()
+    assert contents(machine(bucket, tmp_path / "c").here)["store/train/tokens"] == "anew"
+
+
+def test_only_what_changed_is_copied_and_an_old_checkpoint_goes_last_and_its_seal_first(bucket, tmp_path):
+    here = machine(bucket, tmp_path)
+    write(here, "config.json", "metrics", *STEP)
+    here.push()
     bucket.done.clear()
-    mirror.push()
+    here.push()
     assert bucket.done == []
-    shutil.rmtree(tmp_path / "checkpoints" / "4")
-    write(tmp_path, metrics="1\n2")
-    mirror.push()
-    assert bucket.done[0] == "delete checkpoints/4/seal.json" and bucket.done[-1] == "put metrics" and len(bucket.done) == 4
-    assert bucket.find(RUN) == [f"{RUN}/metrics"]
+    shutil.rmtree(here.here / "checkpoints" / "4")
+    write(here, "metrics", text="more")
+    here.push()
+    assert bucket.done == ["put metrics", *(f"delete {name}" for name in (STEP[0], STEP[2], STEP[1]))]
 
 
-def test_a_checkpoint_without_its_seal_is_not_copied(bucket, tmp_path):
-    write(tmp_path, checkpoints__4__state="x")
-    buckets.Mirror(bucket, RUN, tmp_path).push()
-    assert bucket.done == []
+def test_a_copy_that_was_deleted_deletes_nothing(bucket, tmp_path):
+    here = machine(bucket, tmp_path)
+    write(here, "config.json", *STEP)
+    here.push()
+    shutil.rmtree(here.here)
+    here.push()
+    assert len(bucket.find(RUN)) == 4
 
 
-def test_the_bucket_is_right_where_the_copy_is_another(bucket, tmp_path):
-    """As after a kill before the last round, or when another machine went on meanwhile."""
-    here, elsewhere = tmp_path / "a", tmp_path / "b"
-    write(here, metrics="1", compiled__program="p")
-    buckets.Mirror(bucket, RUN, here).push()
-    write(here, metrics="1\n2", checkpoints__8__seal_json="never copied")
-    write(elsewhere, metrics="9")
-    buckets.Mirror(bucket, RUN, elsewhere).push()
-    buckets.Mirror(bucket, RUN, here).pull()
-    assert contents(here) == {"metrics": "9", "compiled/program": "p"}
+def test_what_never_reached_the_bucket_is_there_at_the_next_start_of_the_same_machine(bucket, tmp_path):
+    here = machine(bucket, tmp_path)
+    write(here, "config.json", *STEP)
+    here.push()
+    write(here, *NEXT)  # killed before a round
+    again = machine(bucket, tmp_path)
+    again.push()
+    assert f"{RUN}/{NEXT[0]}" in bucket.find(RUN)
+
+
+def test_where_another_machine_went_on_the_bucket_is_right_and_what_is_here_alone_is_kept(bucket, tmp_path, capsys):
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", "metrics", *STEP)
+    here.push()
+    write(here, "metrics", text="mine")
+    there = machine(bucket, tmp_path / "b")
+    write(there, "metrics", text="theirs")
+    there.push()
+    assert contents(machine(bucket, tmp_path / "a").here)["metrics"] == "theirs"
+    (aside,) = (tmp_path / "a").glob("aside-*")
+    assert contents(aside / "workdir")["metrics"] == "mine" and str(aside) in capsys.readouterr().err
 
 
 def test_a_round_that_fails_is_told_and_made_up_for(bucket, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(buckets, "EVERY_SECONDS", 0.01)
-    bucket.refuses = lambda name: True
-    with buckets.Mirror(bucket, RUN, tmp_path).pushing():
-        write(tmp_path, metrics="1")
+    here, bucket.refuses = machine(bucket, tmp_path), lambda name: True
+    with here.pushing():
+        write(here, "metrics")
         for _ in range(500):
             time.sleep(0.01)
             if "503" in (shown := capsys.readouterr().err):
                 break
         bucket.refuses = lambda name: False
-    assert "warning: cannot write to the bucket" in shown and bucket.cat_file(f"{RUN}/metrics") == b"1"
+    assert "warning: cannot write to the bucket" in shown and here.push_at_last()
+    assert bucket.cat_file(f"{RUN}/metrics") == b"x"
 
 
-def test_what_could_not_be_copied_at_the_end_is_an_error(bucket, tmp_path):
+@pytest.mark.parametrize(("code", "expected"), [(EXIT_DONE, EXIT_USER_ERROR), (EXIT_RESTART, EXIT_RESTART), (3, 3)])
+def test_a_run_whose_last_copying_fails_is_not_done_and_keeps_other_exit_codes(
+    bucket, tmp_path, monkeypatch, capsys, code, expected
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(buckets, "_filesystem", lambda path: bucket)
     bucket.refuses = lambda name: name.endswith("metrics")
-    with pytest.raises(UserError, match="(?s)cannot write to the bucket.*503.*application-default"):
-        with buckets.Mirror(bucket, RUN, tmp_path).pushing():
-            write(tmp_path, metrics="1")
+
+    def action(folder) -> int:
+        (folder / "metrics").write_text("1")
+        return code
+
+    assert buckets.work("gs://bkt/run", action, writes=True) == expected
+    assert "503" in (shown := capsys.readouterr().err) and "the same command copies it" in shown
+    bucket.refuses = lambda name: False
+    assert buckets.work("gs://bkt/run", lambda folder: EXIT_DONE, writes=True) == EXIT_DONE
+    assert bucket.cat_file("bkt/run/metrics") == b"1"
 
 
 def test_what_was_done_before_an_error_is_copied(bucket, tmp_path):
-    with pytest.raises(KeyboardInterrupt), buckets.Mirror(bucket, RUN, tmp_path).pushing():
-        write(tmp_path, metrics="1")
+    here = machine(bucket, tmp_path)
+    with pytest.raises(KeyboardInterrupt), here.pushing():
+        write(here, "metrics")
         raise KeyboardInterrupt
-    assert bucket.cat_file(f"{RUN}/metrics") == b"1"
+    assert bucket.cat_file(f"{RUN}/metrics") == b"x"
+
+
+def test_two_programs_of_a_machine_do_not_work_on_one_copy_and_a_reader_has_its_own(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(buckets, "_filesystem", lambda path: bucket)
+
+    def action(folder) -> int:
+        (folder / "config.json").write_text("{}")
+        with pytest.raises(UserError, match="gs://bkt/run is being worked on by another process"):
+            buckets.work("gs://bkt/run", action, writes=True)
+        assert buckets.work("gs://bkt/run", lambda other: int(other == folder), writes=False) == 0
+        return EXIT_DONE
+
+    assert buckets.work("gs://bkt/run", action, writes=True) == EXIT_DONE
+    assert not list(tmp_path.glob("*/read-*"))
 
 
 def test_no_name_leaves_the_folder(tmp_path):
-    files = type("Files", (), {"find": lambda self, folder, detail: {f"{folder}/../../outside": {"size": 1}}})()
+    files = type("Files", (), {"find": lambda self, folder, detail: {f"{folder}/../../../outside": {"size": 1}}})()
     with pytest.raises(UserError, match="leaves its folder"):
-        buckets.Mirror(files, RUN, tmp_path / "a" / "b").pull()
+        machine(files, tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
 
 
@@ -203,7 +287,7 @@ def newest(workdir) -> dict:
 
 
 def copy(cache, index: int = 0):
-    return cache / "bert_jax" / "bkt" / "run" / str(index)
+    return cache / "bert_jax" / "bkt%2Frun" / str(index) / "workdir"
 
 
 def test_a_run_goes_on_on_another_machine_as_if_it_had_never_stopped_and_then_in_two_processes(emulator, tmp_path):
@@ -227,7 +311,8 @@ def test_a_run_goes_on_on_another_machine_as_if_it_had_never_stopped_and_then_in
     shutil.rmtree(tmp_path / "second")
     scored = run([sys.executable, "-m", "bert_jax", "evaluate", "--workdir=gs://bkt/run"], second)
     assert scored.returncode == EXIT_DONE and "masked_lm_loss" in scored.stdout, scored.stderr
-    assert newest(copy(tmp_path / "second"))["step"] == STEPS + 4
+    with urllib.request.urlopen(f"{emulator['STORAGE_EMULATOR_HOST']}/storage/v1/b/bkt/o?prefix=run/checkpoints/") as listed:
+        assert f"run/checkpoints/{STEPS + 4}/seal.json" in [each["name"] for each in json.load(listed)["items"]]
 
 
 def test_a_bucket_that_does_not_exist_is_one_message(emulator, tmp_path):
@@ -235,3 +320,9 @@ def test_a_bucket_that_does_not_exist_is_one_message(emulator, tmp_path):
     done = run(given, emulator | {"XDG_CACHE_HOME": str(tmp_path)})
     assert done.returncode == EXIT_USER_ERROR and "Traceback" not in done.stderr
     assert "cannot read the bucket\n  got:      gs://nobody/run" in done.stderr
+
+
+def test_no_other_path_may_lie_in_a_bucket(tmp_path, capsys):
+    given = ["--config.data.store=gs://bkt/store", f"--workdir={tmp_path}", f"--config={tiny.ROOT}/configs/quickstart.py"]
+    assert main(["train", *given]) == EXIT_USER_ERROR
+    assert "only a workdir may lie in a bucket\n  got:      data.store=gs://bkt/store" in capsys.readouterr().err

@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {
     "errors": -1,
     "batch": 0,
-    "buckets": 0,
     "command": 0,
     "config": 0,
     "finding": 0,
@@ -32,6 +31,7 @@ LEVELS = {
     "train": 3,
     "predict": 4,
     "compress": 4,
+    "buckets": 4,
     "workdir": 4,
     "report": 5,
     "show": 5,
