@@ -33,6 +33,7 @@ PROBE = ".writable"
 SEAL, MANIFEST, RESULT = "seal.json", "store/manifest.json", "result.json"
 RECORD = "record.json"  # beside the copy: of each file that is the same here and there, its stamp here and there
 UNDER_WAY = "under_way.json"  # the names that are being copied or deleted: any of them may be the old or the new one there
+PULLING = "pulling.json"  # is there while the copy is being made: it holds nothing of its own
 
 NOT_HERE = [-1, -1]  # the stamp here of what the next push sends if it is here, and deletes in the bucket if not
 
@@ -111,12 +112,17 @@ class Mirror:
         if (self._same or under_way) and {name: stamp for name, (*_, stamp) in self._same.items()} == elsewhere:
             self._same |= {name: [*NOT_HERE, found[name]] for name in under_way & found.keys()}
             return
-        if self.here.is_dir() and any(self._same.get(name, [])[:2] != stamp for name, stamp in _local(self.here).items()):
+        has_more = any(self._same.get(name, [])[:2] != stamp for name, stamp in _local(self.here).items())
+        if has_more and not (self._folder / PULLING).exists():
             aside = Path(tempfile.mkdtemp(dir=self._folder, prefix="aside-"))
             print(f"the bucket was changed elsewhere: what was here alone is kept in {aside}", file=sys.stderr, flush=True)
             self.here.rename(aside / "workdir")
             self._same = {}
+        make_folder(self._folder)
+        configs.write_json(self._folder / PULLING, True)
         self.pull(found)
+        self._record()
+        (self._folder / PULLING).unlink()
 
     def pull(self, found: dict[str, str] | None = None) -> None:
         """Makes the copy what is whole in the bucket. What is known to be alike is not fetched again."""
@@ -133,9 +139,8 @@ class Mirror:
         for folder, _, _ in sorted(os.walk(self.here), reverse=True):
             if not os.listdir(folder):  # a folder of a step or a store would be taken for one
                 os.rmdir(folder)
-        self._same |= {
-            name: [*NOT_HERE, stamp] for name, stamp in found.items() if name not in whole
-        }  # the next push deletes these
+        broken = found.keys() - whole.keys()  # the next push deletes these
+        self._same |= {name: [*NOT_HERE, found[name]] for name in broken}
         make_folder(self.here)
 
     def _fetch(self, name: str) -> bool:
@@ -159,9 +164,8 @@ class Mirror:
         """Copies what changed, then deletes the checkpoints that are gone, and what was never whole."""
         now = _local(self.here)
         changed = [name for name in now if self._same.get(name, [])[:2] != now[name] and _is_whole(name, now)]
-        gone = [
-            name for name in self._same.keys() - now.keys() if name.startswith("checkpoints/") or self._same[name][:2] == NOT_HERE
-        ]
+        absent = self._same.keys() - now.keys()
+        gone = {name for name in absent if name.startswith("checkpoints/") or self._same[name][:2] == NOT_HERE}
         if "config.json" not in now:  # the copy itself was deleted, or nothing has begun
             gone = set()
         if not changed and not gone:
@@ -176,6 +180,9 @@ class Mirror:
         found = self._listed()
         alike = {name: of[:2] for name, of in self._same.items() if name not in gone} | {name: now[name] for name in changed}
         self._same = {name: [*stamp, found[name]] for name, stamp in alike.items() if name in found}
+        self._record()
+
+    def _record(self) -> None:
         configs.write_json(self._folder / RECORD, self._same)
         configs.write_json(self._folder / UNDER_WAY, [])
 

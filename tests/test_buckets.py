@@ -172,6 +172,53 @@ def test_where_another_machine_went_on_the_bucket_is_right_and_what_is_here_alon
     assert contents(aside / "workdir")["metrics"] == "mine" and str(aside) in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_another_machine_deleted_leaves_no_empty_folder(bucket, tmp_path):
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", *STEP)
+    here.push()
+    there = machine(bucket, tmp_path / "b")
+    shutil.rmtree(there.here / "checkpoints" / "4")
+    write(there, *NEXT)
+    there.push()
+    assert [path.name for path in (machine(bucket, tmp_path / "a").here / "checkpoints").iterdir()] == ["8"]
+
+
+def test_what_was_never_whole_is_deleted_by_the_next_machine(bucket, tmp_path):
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", *STEP)
+    bucket.refuses = lambda name: name.endswith("seal.json")
+    with pytest.raises(UserError):
+        here.push()
+    bucket.refuses = lambda name: False
+    machine(bucket, tmp_path / "b").push()
+    assert bucket.find(RUN) == [f"{RUN}/config.json"]
+
+
+def test_a_start_that_was_killed_while_it_copied_leaves_nothing_aside_and_the_next_one_goes_on(bucket, tmp_path, monkeypatch):
+    here = machine(bucket, tmp_path / "a")
+    write(here, "config.json", "metrics", *STEP)
+    here.push()
+    fetched = []
+
+    def get_file(name, path):
+        if len(fetched) == 2:
+            raise KeyboardInterrupt
+        fetched.append(name)
+        bucket.files.get_file(name, path)
+
+    monkeypatch.setattr(bucket, "get_file", get_file, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        machine(bucket, tmp_path / "b")
+    monkeypatch.undo()
+    for _ in range(2):
+        assert contents(machine(bucket, tmp_path / "b").here) == contents(here.here)
+    assert not list((tmp_path / "b").glob("aside-*"))
+    there = machine(bucket, tmp_path / "b")
+    write(there, *NEXT)  # killed before the first round after a start that copied
+    machine(bucket, tmp_path / "b").push()
+    assert f"{RUN}/{NEXT[0]}" in bucket.find(RUN)
+
+
 def test_a_round_that_fails_is_told_and_made_up_for(bucket, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(buckets, "EVERY_SECONDS", 0.01)
     here, bucket.refuses = machine(bucket, tmp_path), lambda name: True
