@@ -77,7 +77,7 @@ def torch_contender(dtype: str, workdir: Path, buckets: int):
     found = opened(workdir, "float32")
     model = peer.open_peer(minilm(), "classify", 2, dropout=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, eps=1e-6, fused=True)
-    cast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+    cast = peer.cast_to(dtype)
 
     def train(number: int) -> None:
         model.train()

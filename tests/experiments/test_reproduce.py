@@ -255,7 +255,7 @@ def test_published_numbers_by_hand():
 
 
 def test_the_cost_of_a_table_is_that_of_its_pretrainings_with_every_seed(monkeypatch, capsys):
-    """800 hours in all, as if each encoder took 100 on the slice, eight chips of which the price is known."""
+    """As if each of the six encoders took 100 hours."""
     monkeypatch.setattr(costs.report, "hours", lambda plan, mfu: 100.0)
     assert experiments.main(["reproduce", "bert/table8", "--scale=desk", "--cost=v5litepod-8"]) == EXIT_DONE
     lines = [
