@@ -280,7 +280,7 @@ def _run(args: argparse.Namespace, overrides: list[str]) -> int:
         raise UserError("unknown argument", got=unknown[0], expected="--config.section.key=value, or an option in --help")
     config = configs.load(args.config, overrides) if verb.needs_config else None
     for key, value in configs.flatten(config.to_dict()) if config else ():
-        if isinstance(value, str) and buckets.is_bucket(value):
+        if isinstance(value, str) and buckets.is_bucket(value) and key != "data.input_file":  # launch.beam may have read that
             raise UserError("only a workdir may lie in a bucket", got=f"{key}={value}", fix="copy it to a disk, and name that")
     if not verb.together:
         return _in_workdir(verb, args, config)

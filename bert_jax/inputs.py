@@ -129,7 +129,7 @@ def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) 
             tokenizer,
             folder,
             held_out_fraction=data.held_out_fraction,
-            source=source_name(config),
+            source=sources.description(data.input_file, data.input_format),
             segmenter=data.segmenter,
             on_bad_input=data.on_bad_input,
             num_workers=num_workers,
@@ -161,10 +161,6 @@ def store_path(config, workdir: Path) -> Path:
     return Path(config.data.store or Path(workdir) / "store")
 
 
-def source_name(config) -> str:
-    return f"{config.data.input_file or sources.PACKAGES} ({config.data.input_format})"
-
-
 def open_vocabulary(config, workdir: Path) -> Tokenizer:
     tokenizer = kinds.load(config.text.kind, vocabulary_path(config, workdir), config.text.do_lower_case)
     return replace(tokenizer, cls_last="left_to_right" in config.model.keys() and config.model.left_to_right)
@@ -172,7 +168,7 @@ def open_vocabulary(config, workdir: Path) -> Tokenizer:
 
 def open_store(config, workdir: Path, tokenizer, *, verify: bool = True) -> store.Store:
     """Raises UserError when the store is absent, damaged, or made with another vocabulary or from other text."""
-    folder = store_path(config, workdir)
+    folder, wanted = store_path(config, workdir), sources.description(config.data.input_file, config.data.input_format)
     opened = store.open_store(folder, tokenizer, verify=verify)
     source, segmenter = opened.manifest["source"]["description"], opened.manifest["segmenter"]
     held_out = opened.manifest["held_out_fraction"]
@@ -190,10 +186,10 @@ def open_store(config, workdir: Path, tokenizer, *, verify: bool = True) -> stor
             expected=repr(segmenter),
             fix="give the same data.segmenter, or another data.store or --workdir",
         )
-    if source != source_name(config):
+    if source != wanted:
         raise UserError(
             f"the token store {folder} was made from other text",
-            got=source_name(config),
+            got=wanted,
             expected=source,
             fix="give the same data.input_file and data.input_format, or another data.store or --workdir",
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
 from experiments.proofs import (
+    beam,
     doctor,
     family,
     finetuning,
@@ -38,6 +39,7 @@ PROOFS = {
     "local_processes": launching.local_processes,
     "sweep_kills": launching.sweep_kills,
     "launch_tools": launch_tools.launch_tools,
+    "beam": beam.beam,
     "learning": learning.learning,
     "beside_torch": learning.beside_torch,
     "family": family.family,

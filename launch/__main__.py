@@ -4,7 +4,7 @@
     python -m launch sweep --help
     python -m launch compare --help
 
-launch/README.md says which verb is for whom.
+launch/README.md says which verb is for whom. Text beyond one machine is tokenised by python -m launch.beam.
 """
 
 import sys

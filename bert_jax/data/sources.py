@@ -112,6 +112,11 @@ def _parse_input(part: str) -> Input:
         return Input(part, None)
 
 
+def description(input_file: str, input_format: str) -> str:
+    """Where a text comes from, as the manifest of a store says it."""
+    return f"{input_file or PACKAGES} ({input_format})"
+
+
 def find_files(patterns: list[str]) -> list[Path]:
     """The files that names and patterns stand for, each once, sorted.
 
@@ -125,7 +130,10 @@ def find_files(patterns: list[str]) -> list[Path]:
         files = [path for path in [*matches, Path(pattern)] if path.is_file()]
         if not files:
             inside = f"; for the files in a folder: {pattern.rstrip('/')}/*" if Path(pattern).is_dir() else ""
-            raise UserError("data.input_file matches no file", got=pattern, fix=f"check the path{inside}")
+            fix = (
+                "copy it to a disk, or make the store by python -m launch.beam" if "://" in pattern else f"check the path{inside}"
+            )
+            raise UserError("data.input_file matches no file", got=pattern, fix=fix)
         found.update(files)
     return sorted(found)
 
