@@ -24,13 +24,16 @@ def as_markdown(table: Table, scale: Scale, target: hardware.Slice) -> str:
         [
             markdown(lines),
             f"On {target.gcloud_type or target.chip}, {target.chips} chips, at {MFU:.0%} MFU, an assumption, or the most there "
-            f"can be; prices of {hardware.PRICES_READ}. Fine-tuning is not counted. More of an encoder: python -m bert_jax plan.",
+            f"can be; prices of {hardware.PRICES_READ}. Fine-tuning is not counted, nor are students of a teacher. More of an "
+            "encoder: python -m bert_jax plan.",
         ]
     )
 
 
 def _rows(table: Table, scale: Scale, target: hardware.Slice) -> Iterator[tuple[str, float]]:
-    for encoder in table.encoders:
+    for encoder, of in table.encoders.items():
+        if of.teacher:  # plan opens the teacher, which is not there yet
+            continue
         config = tables.pretraining(table, scale, Path(), encoder, scale.seeds[0]).config
         job = open_job(config, target, LEARNED)
         phases = [

@@ -12,10 +12,14 @@ from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from bert_jax.report import drawing
 from experiments import (
     albert_tables,
+    bert_score_tables,
     bert_tables,
     cells,
+    chinese_tables,
     costs,
+    distilbert_tables,
     electra_tables,
+    lamb_tables,
     rendering,
     roberta_tables,
     spanbert_tables,
@@ -24,7 +28,17 @@ from experiments import (
 from experiments.tables import Run, Scale, Table
 from launch import table as files
 
-PAPERS = (bert_tables, roberta_tables, albert_tables, electra_tables, spanbert_tables)
+PAPERS = (
+    bert_score_tables,
+    bert_tables,
+    roberta_tables,
+    albert_tables,
+    electra_tables,
+    spanbert_tables,
+    lamb_tables,
+    distilbert_tables,
+    chinese_tables,
+)
 TABLES = {table.name: table for paper in PAPERS for table in paper.TABLES}
 
 

@@ -1,5 +1,5 @@
 """RoBERTa paper: masks drawn once for each of ten copies of the text against masks drawn anew every time (table 1), what a row is
-made of (table 2), few large batches against many small ones (table 3)."""
+made of (table 2), few large batches against many small ones (table 3), more steps (table 4, without its row on less text)."""
 
 from experiments import scales
 from experiments.scales import MNLI, SICK, SQUAD1, SQUAD1_SPLIT, SQUAD2, SQUAD2_SPLIT, SST2, TINY_MASKS
@@ -115,4 +115,36 @@ TABLE3 = Table(
     },
 )
 
-TABLES = (TABLE1, TABLE2, TABLE3)
+LONGER = {  # row -> steps of the paper, at desk scale
+    "+ additional data": (100_000, 2000),
+    "+ pretrain longer": (300_000, 6000),
+    "+ pretrain even longer": (500_000, 10_000),
+}
+
+
+def _long(config: str, steps: int, changes: dict) -> Config:
+    return Config(config, changes | {"train.num_train_steps": steps})
+
+
+TABLE4 = Table(
+    name="roberta/table4",
+    encoders={name: Encoder(name) for name in LONGER},
+    rows={name: Row(name) for name in LONGER},
+    claims=(
+        Claim("+ pretrain longer", "+ additional data"),
+        Claim("+ pretrain even longer", "+ pretrain longer"),
+    ),
+    scales={
+        "desk": scales.desk(
+            {name: _long("bert.py:tiny", steps, FULL | TINY_MASKS) for name, (_, steps) in LONGER.items()},
+            steps="2,000, 6,000 and 10,000 steps of 32 rows for 100K, 300K and 500K",
+        ),
+        "paper": scales.paper(
+            {name: _long("roberta.py:large", steps, {}) for name, (steps, _) in LONGER.items()},
+            {"squad1_f1": SQUAD1, "squad2_f1": SQUAD2, "mnli_m": MNLI, "sst2": SST2},
+            **MEDIAN_OF_FIVE,
+        ),
+    },
+)
+
+TABLES = (TABLE1, TABLE2, TABLE3, TABLE4)

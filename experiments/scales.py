@@ -14,6 +14,23 @@ SQUAD1_SPLIT = Column((Score("finetune_squad.py:squad1_dev_split", "f1"),), "SQu
 SQUAD2 = Column((Score("finetune_squad.py:squad2", "f1"),))
 SQUAD2_SPLIT = Column((Score("finetune_squad.py:squad2_dev_split", "f1"),), "SQuAD 1.1 dev, split, a third moved")
 SST2 = Column((Score("finetune_glue.py:sst2"),))
+COLA = Column((Score("finetune_glue.py:cola", "matthews"),))
+STSB = Column((Score("finetune_glue.py:stsb", "spearman"),))
+MRPC_F1 = Column((Score("finetune_glue.py:mrpc", "f1"),))
+RTE = Column((Score("finetune_glue.py:rte"),))
+QQP = Column((Score("finetune_glue.py:qqp"),))
+QQP_F1 = Column((Score("finetune_glue.py:qqp", "f1"),))
+MNLI_MISMATCHED = Column((Score("finetune_glue.py:mnli_mismatched"),))
+
+
+def mean(*columns: Column, stand_in: str = "") -> Column:
+    return Column(tuple(score for column in columns for score in column.scores), stand_in)
+
+
+def on_dev(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Where the paper has the hidden test sets."""
+    return {name: column._replace(stand_in=column.stand_in or "dev set") for name, column in columns.items()}
+
 
 TINY = {  # 2 x 128, minutes on two cores
     "text.vocab_size": 8000,

@@ -20,7 +20,15 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PUBLISHED = Path(__file__).with_name("published")
 NOTHING: Mapping[str, object] = MappingProxyType({})
 # A run is the same wherever its folder is moved.
-PATH_KEYS = ("data.folder", "data.input_file", "data.store", "init_checkpoint", "text.new_words", "text.vocab_file")
+PATH_KEYS = (
+    "data.folder",
+    "data.input_file",
+    "data.store",
+    "init_checkpoint",
+    "objective.teacher",
+    "text.new_words",
+    "text.vocab_file",
+)
 SEAL = "seal.json"
 SEALED = ("config.json", "run.json", "result.json", "metrics.jsonl")
 
@@ -33,10 +41,12 @@ class Config(NamedTuple):
 
 
 class Encoder(NamedTuple):
-    """How an encoder is pretrained: its config, by the name that each scale knows one under, and what is changed in it."""
+    """How an encoder is pretrained: its config, by the name that each scale knows one under, what is changed in it, and the
+    encoder that it learns from, if it is a student, which comes before it."""
 
     config: str
     changes: Mapping[str, object] = NOTHING
+    teacher: str = ""
 
 
 class Row(NamedTuple):
@@ -86,8 +96,9 @@ class Scale(NamedTuple):
     judges_values: bool = False
 
     @property
-    def scores(self) -> list[Score]:
-        return list(dict.fromkeys(score for column in self.columns.values() for score in column.scores))
+    def tasks(self) -> list[Score]:
+        """One of the scores of each task: whatever a run is scored by, it is run once."""
+        return list({score.config: score for column in self.columns.values() for score in column.scores}.values())
 
 
 class Claim(NamedTuple):
@@ -128,7 +139,7 @@ class Run(NamedTuple):
 
     Attributes:
         start: (config, folder) -> true when the run is finished, false when a signal stopped it.
-        begins_with: the folder of the run whose encoder it goes on from.
+        begins_with: the folder of the run whose encoder it goes on from, or learns from.
     """
 
     name: str
@@ -194,7 +205,7 @@ def runs(table: Table, scale: Scale, folder: Path, text: str = "") -> Iterator[R
             yield pretraining(table, scale, folder, encoder, seed, text)
             for name, row in table.rows.items():
                 if row.encoder == encoder:
-                    yield from (finetuning(table, scale, folder, name, score, seed) for score in scale.scores)
+                    yield from (finetuning(table, scale, folder, name, score, seed) for score in scale.tasks)
 
 
 def pretraining(table: Table, scale: Scale, folder: Path, encoder: str, seed: int, text: str = "") -> Run:
@@ -203,8 +214,11 @@ def pretraining(table: Table, scale: Scale, folder: Path, encoder: str, seed: in
     Args:
         text: what to pretrain on, as data.input_file; only its start needs it.
     """
-    shared, (name, changes) = folder / "shared", table.encoders[encoder]
+    shared, (name, changes, teacher) = folder / "shared", table.encoders[encoder]
     paths = {"text.vocab_file": shared / "vocab.txt", "data.store": shared / "store", "data.input_file": text}
+    teaches = pretraining(table, scale, folder, teacher, seed).folder if teacher else None
+    if teacher:
+        paths["objective.teacher"] = teaches
     file, of_config = scale.configs[name]
     loaded = _load(file, dict(scale.pretraining) | dict(of_config) | dict(changes) | {"seed": seed} | paths)
 
@@ -213,7 +227,7 @@ def pretraining(table: Table, scale: Scale, folder: Path, encoder: str, seed: in
         inputs.prepare_store(config, shared)
         return run.train(config, workdir)
 
-    return Run(f"{encoder}, seed {seed}, pretraining", folder / f"{_slug(encoder)}-s{seed}", loaded, start)
+    return Run(f"{encoder}, seed {seed}, pretraining", folder / f"{_slug(encoder)}-s{seed}", loaded, start, teaches)
 
 
 def finetuning(table: Table, scale: Scale, folder: Path, row: str, score: Score, seed: int) -> Run:
@@ -233,7 +247,7 @@ def finetuning(table: Table, scale: Scale, folder: Path, row: str, score: Score,
 def check(table: Table, scale: Scale, folder: Path) -> None:
     """Raises UserError when the data of a task is absent or broken, before any run is paid for."""
     row, seed = next(iter(table.rows)), scale.seeds[0]
-    for score in scale.scores:
+    for score in scale.tasks:
         jobs.read_examples(finetuning(table, scale, folder, row, score, seed).config)
 
 
