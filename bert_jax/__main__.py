@@ -132,7 +132,7 @@ def convert(args, config) -> int:
     if args.source is not None:
         convert.bring_in(args.source, args.workdir, num_strings=args.num_strings)
     else:
-        convert.take_out(args.workdir, args.to, num_strings=args.num_strings, part=args.part)
+        convert.take_out(args.workdir, args.to, num_strings=args.num_strings, form=args.format, part=args.part)
     return EXIT_DONE
 
 
@@ -235,11 +235,20 @@ VERBS = {
     ),
     "convert": Verb(
         convert,
-        "a Hugging Face directory, a TensorFlow release or a file of word vectors to a workdir, or a workdir to the first",
+        "a Hugging Face directory, a TensorFlow release or a file of word vectors to a workdir, or a workdir to the first, to "
+        "StableHLO or to ONNX",
         needs_config=False,
         options=(
             ("--from", {"dest": "source", "type": Path, "metavar": "PATH", "help": "what to make the workdir from"}),
             ("--to", {"type": Path, "metavar": "DIR", "help": "where to put the workdir's model; must not exist, or be empty"}),
+            (
+                "--format",
+                {
+                    "choices": ("hf", "stablehlo", "onnx"),
+                    "default": "hf",
+                    "help": "with --to: for transformers, for jax alone, for ONNX Runtime",
+                },
+            ),
             (
                 "--part",
                 {

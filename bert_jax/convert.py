@@ -1,5 +1,5 @@
-"""Models in and out: a directory of Hugging Face, a release of Google or a file of word vectors to a workdir; a workdir to the
-first."""
+"""Models in and out: a directory of Hugging Face, a release of Google or a file of word vectors to a workdir; a workdir to a
+directory of Hugging Face, to StableHLO or to ONNX."""
 
 import os
 import shutil
@@ -18,8 +18,9 @@ from bert_jax import config as configs
 from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, encoder_config
 from bert_jax.checkpoint import Checkpoints
+from bert_jax.compress import stablehlo
 from bert_jax.errors import UserError
-from bert_jax.interop import card, certificate, huggingface, released, vocabulary, word_vectors
+from bert_jax.interop import card, certificate, huggingface, onnx, released, vocabulary, word_vectors
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import electra
 from bert_jax.parallel.step import init_state
@@ -132,18 +133,33 @@ def _save(folder: Path, objective, params: dict, facts: dict) -> None:
     checkpoints.close()
 
 
-def take_out(workdir: Path, target: Path, *, num_strings: int, part: str = "encoder", say: Callable[[str], None] = print) -> None:
-    """Makes a directory that transformers loads from a workdir: pretrained, fine-tuned or brought in.
+def take_out(
+    workdir: Path,
+    target: Path,
+    *,
+    num_strings: int,
+    form: str = "hf",
+    part: str = "encoder",
+    say: Callable[[str], None] = print,
+) -> None:
+    """Makes a directory that others load from a workdir: pretrained, fine-tuned or brought in.
 
     Args:
-        part: "encoder", of a run of ELECTRA the discriminator; or the "generator" of such a run.
+        form: "hf", which transformers loads; "stablehlo", which jax loads alone; "onnx", for ONNX Runtime.
+        part: "encoder", of a run of ELECTRA the discriminator; or the "generator" of such a run, which "stablehlo" has beside it.
 
     Raises:
         UserError: there is no trained model, no class of transformers computes what it does, the certificate fails, or the target
             holds something. None of these leaves a target.
     """
+    if form == "onnx":
+        onnx.require_packages()
     trained = open_trained(workdir, say=say)
+    if form == "stablehlo":
+        return _take_out_stablehlo(trained, target, say)
     encoder, params, left_out = _generator(trained) if part == "generator" else _encoder_part(trained)
+    if form == "onnx":
+        return _take_out_onnx(trained, encoder, params, target, say)
     with _made_whole(target) as folder:
         _write(trained, params, encoder, folder)
         model = huggingface.read(folder)
@@ -152,6 +168,41 @@ def take_out(workdir: Path, target: Path, *, num_strings: int, part: str = "enco
         card.write(folder / "README.md", model, encoder, trained.step, left_out, checked)
     without = f", without {', '.join(left_out)}, of use in training alone" if left_out else ""
     say(f"{workdir} -> {target}: {model.kind}{without}\n{card.figures(checked)}")
+
+
+def _take_out_stablehlo(trained: Trained, target: Path, say: Callable[[str], None]) -> None:
+    objective, params, encoder = trained.objective, trained.params, trained.encoder
+    num_texts = 2 if trained.config.objective.get("name") == "choose" else 0
+    with _made_whole(target) as folder:
+        stablehlo.write(folder, objective, params, encoder, of_choices=bool(num_texts))
+        vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
+        apart = stablehlo.compare(folder, objective, params, encoder, trained.tokenizer.pad_id, num_texts)
+        _finish(folder, "StableHLO", stablehlo.HOW, apart)
+    say(f"{trained.config.objective.get('name')} -> {target}: StableHLO\n{_apart(apart)}")
+
+
+def _take_out_onnx(trained: Trained, encoder: EncoderConfig, params: dict, target: Path, say: Callable[[str], None]) -> None:
+    with _made_whole(target) as folder, TemporaryDirectory() as scratch:
+        _write(trained, params, encoder, Path(scratch))
+        kind = huggingface.read(Path(scratch)).kind
+        onnx.write(folder, Path(scratch), kind, encoder, params)
+        vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
+        apart = onnx.compare(folder, encoder, params)
+        _finish(folder, "ONNX", onnx.HOW, apart)
+    say(f"{kind} -> {target}: ONNX\n{_apart(apart)}")
+
+
+def _finish(folder: Path, form: str, how: str, apart: dict[str, float]) -> None:
+    """Writes the certificate, and how the model is called."""
+    (folder / "README.md").write_text(
+        f"# A model of bert_jax as {form}\n\n```python\n{how}```\n\n{_apart(apart)}\n", encoding="utf-8"
+    )
+    hashes = {path.name: certificate.sha256(path) for path in sorted(folder.iterdir())}
+    configs.write_json(folder / CERTIFICATE, {"form": form, "files": hashes, "largest_differences": apart})
+
+
+def _apart(apart: dict[str, float]) -> str:
+    return "\n".join(f"{name}: at most {value:.2g} apart" for name, value in apart.items())
 
 
 def _encoder_part(trained: Trained) -> tuple[EncoderConfig, dict, list[str]]:

@@ -57,7 +57,7 @@ def certify(
     return {
         "class": model.kind,
         "files": {
-            path.name: _sha256(path) for path in sorted(source.iterdir()) if path.is_file() and path.suffix.startswith(CHECKED)
+            path.name: sha256(path) for path in sorted(source.iterdir()) if path.is_file() and path.suffix.startswith(CHECKED)
         },
         "tensors_equal": compare_tensors(model, params),
         "largest_differences": compare_outputs(peer, model.kind, encoder, params, tokenizer.pad_id),
@@ -125,10 +125,10 @@ def compare_outputs(folder: Path, kind: str, encoder: EncoderConfig, params: dic
     return found
 
 
-def padded_batch(encoder: EncoderConfig, pad_id: int) -> dict[str, np.ndarray]:
+def padded_batch(encoder: EncoderConfig, pad_id: int, rows: int = ROWS, length: int = LENGTH) -> dict[str, np.ndarray]:
     """Random pieces, rows of different lengths, two segments each; int32 arrays of bert_jax/batch.py."""
-    draw, length = np.random.default_rng(0), min(LENGTH, encoder.longest_row)
-    lengths = np.linspace(length, length // 2, ROWS).astype(int)[:, None]
+    draw, length = np.random.default_rng(0), min(length, encoder.longest_row)
+    lengths = np.linspace(length, length // 2, rows).astype(int)[:, None]
     place = np.arange(length)[None]
     real = place < lengths
     ids = draw.integers(0, encoder.vocab_size - 1, real.shape)
@@ -240,7 +240,7 @@ def _unreadable(what: str, folder: Path, error: Exception) -> UserError:
     return UserError(f"transformers cannot read {what} of {folder}", got=f"{type(error).__name__}: {reason}")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -6,7 +6,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bert_jax.models.layers import ATTENTION_PRODUCTS, Dense, Dropout, contract, kept
 from bert_jax.models.rotary import Rotation, rotated
@@ -55,17 +54,20 @@ def visible(input_mask_BL, sequence_ids_BL=None, window: int = 0, *, left_to_rig
         seen_B1LL &= of_queries(sequence_ids_BL)[:, None, :, None] == of_keys(sequence_ids_BL)[:, None, None, :]
     if window or left_to_right:
         length = input_mask_BL.shape[1]
-        query_L, key_L = block + np.arange(block or length), np.arange(3 * block or length)
+        query_L, key_L = block + jnp.arange(block or length), jnp.arange(3 * block or length)
         ahead_LL = key_L[None, :] - query_L[:, None]
         if window:
-            seen_B1LL &= (np.abs(ahead_LL) <= window // 2)[None, None]
+            seen_B1LL &= (jnp.abs(ahead_LL) <= window // 2)[None, None]
         if left_to_right:
             seen_B1LL &= (ahead_LL <= 0)[None, None]
     return seen_B1LL
 
 
 def block_length(length: int, window: int) -> int:
-    """Half a window, or 0 where blocks of so many queries would have no fewer scores than the whole row."""
+    """Half a window, or 0 where blocks of so many queries would have no fewer scores than the whole row, or the length is left
+    open."""
+    if not isinstance(length, int):  # a symbol (compress/stablehlo.py)
+        return 0
     half = window // 2
     return half if half and -(-length // half) * 3 * half**2 < length**2 else 0
 

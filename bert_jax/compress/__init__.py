@@ -1,0 +1,1 @@
+"""What makes a trained model smaller, faster, or able to run elsewhere."""

@@ -1,0 +1,133 @@
+"""A directory of Hugging Face to ONNX, by the exporter of torch, and what ONNX Runtime computes from it beside ours.
+
+Needs torch, transformers, onnx, onnxscript and onnxruntime: pip install -e '.[onnx]'.
+"""
+
+import importlib
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bert_jax.errors import UserError
+from bert_jax.interop.certificate import LOGITS, TOLERANCE, head_outputs, padded_batch
+from bert_jax.models.encoder import EncoderConfig
+
+FILE = "model.onnx"
+PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+INPUTS = {"input_ids": "input_ids", "input_mask": "attention_mask", "segment_ids": "token_type_ids"}  # ours -> theirs
+LARGEST_IN_ONE_FILE = 1.5e9  # bytes of weights: a file of ONNX ends at 2 GB
+HOW = """import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+# int64 arrays of any number of rows of any one length
+outputs = session.run(None, {name.name: array for name, array in zip(session.get_inputs(), (ids, mask, segments))})
+"""
+SHAPES = ((4, 24), (1, 5), (32, 9), (2, 512))  # rows and lengths on which both are compared, as far as rows may be so long
+
+
+def require_packages() -> None:
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            raise UserError(
+                "ONNX is written by other packages", got=f"{name} is not installed", fix="pip install -e '.[onnx]'"
+            ) from None
+
+
+def write(folder: Path, source: Path, kind: str, encoder: EncoderConfig, params: dict) -> None:
+    """Writes FILE from a directory of Hugging Face, with rows and their length left open.
+
+    Args:
+        kind: the class of transformers.
+        params: of ours, whose heads are the outputs.
+    """
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    options = {"add_pooling_layer": encoder.pooler} if kind.endswith("Model") and encoder.type_vocab_size else {}
+    loaded = getattr(transformers, kind).from_pretrained(
+        source, dtype=torch.float32, attn_implementation="eager", local_files_only=True, use_safetensors=True, **options
+    )
+    batch = padded_batch(encoder, 0)
+    names = _inputs(encoder)
+    example = tuple(torch.from_numpy(batch[ours].astype(np.int64)) for ours in names)
+    outputs = _outputs(loaded, example, names, head_outputs(_in_float32(encoder), params, batch))
+
+    class Tuple(torch.nn.Module):
+        """Tensors in order in, tensors in order out."""
+
+        def __init__(self):
+            super().__init__()
+            self.model = loaded.eval()
+
+        def forward(self, *arrays):
+            found = self.model(**dict(zip(names.values(), arrays)))
+            return tuple(found[name] for name in outputs.values())
+
+    open_axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("length", max=encoder.longest_row)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Tuple(),
+            example,
+            folder / FILE,
+            dynamo=True,
+            verbose=False,
+            input_names=list(names.values()),
+            output_names=list(outputs),
+            dynamic_shapes=(tuple(open_axes for _ in example),),
+            external_data=sum(tensor.numel() * 4 for tensor in loaded.parameters()) > LARGEST_IN_ONE_FILE,
+        )
+
+
+def compare(folder: Path, encoder: EncoderConfig, params: dict) -> dict[str, float]:
+    """Output -> largest difference between ONNX Runtime and ours in float32, at the real places of rows of SHAPES.
+
+    Raises:
+        UserError: one is larger than it may be.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
+    found: dict[str, float] = {}
+    for rows, length in SHAPES:
+        batch = padded_batch(encoder, 0, rows, min(length, encoder.longest_row))
+        given = {theirs: batch[ours].astype(np.int64) for ours, theirs in _inputs(encoder).items()}
+        names = [output.name for output in session.get_outputs()]
+        theirs = dict(zip(names, session.run(None, given)))
+        real = batch["input_mask"] > 0
+        ours = head_outputs(_in_float32(encoder), params, batch)
+        for name in names:
+            array, expected = np.asarray(ours[name]), theirs[name]
+            if array.shape[:2] == real.shape:
+                array, expected = array[real], expected[real]
+            found[name] = max(found.get(name, 0.0), float(np.abs(array - expected).max()))
+            allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+            if not found[name] <= allowed:
+                raise UserError(
+                    f"{name} is not what ONNX Runtime computes", got=f"{found[name]:.3g} apart", expected=f"{allowed:.3g}"
+                )
+    return found
+
+
+def _inputs(encoder: EncoderConfig) -> dict[str, str]:
+    return {ours: theirs for ours, theirs in INPUTS.items() if ours != "segment_ids" or encoder.type_vocab_size > 1}
+
+
+def _in_float32(encoder: EncoderConfig) -> EncoderConfig:
+    return replace(encoder, dtype="float32", matmul_dtype="auto")
+
+
+def _outputs(loaded, example: tuple, names: dict[str, str], ours: dict) -> dict[str, str]:
+    """Our name of each head -> that of the output of transformers."""
+    import torch
+
+    with torch.no_grad():
+        found = loaded.eval()(**dict(zip(names.values(), example)))
+    return {name: next(key for key in LOGITS[name] if key in found) for name in ours if name in LOGITS}

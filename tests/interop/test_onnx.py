@@ -1,0 +1,77 @@
+"""Trained models as ONNX: ONNX Runtime, which nobody here wrote, gives what ours give, for any number and length of rows."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bert_jax import convert
+from bert_jax.__main__ import main
+from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
+from bert_jax.interop import onnx
+from tests.interop import peers
+
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+OUTPUTS = {
+    "BertForPreTraining": {"masked_lm", "next_sentence"},
+    "BertModel": {"pooled"},
+    "RobertaForTokenClassification": {"token_classifier"},
+    "DistilBertForQuestionAnswering": {"answer_start", "answer_end"},
+    "ModernBertForSequenceClassification": {"classifier"},
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """(kind) -> a workdir made of a model of this class."""
+
+    def made(kind: str):
+        folder = tmp_path_factory.mktemp(kind)
+        peers.save(kind, folder / "hf")
+        convert.bring_in(folder / "hf", folder / "W", num_strings=20, say=str)
+        return folder / "W"
+
+    return made
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_onnx_runtime_gives_what_ours_gives(kind, workdir, tmp_path):
+    convert.take_out(workdir(kind), tmp_path / "onnx", num_strings=20, form="onnx", say=str)
+    certificate = json.loads((tmp_path / "onnx" / "certificate.json").read_text())
+    assert certificate["largest_differences"].keys() == OUTPUTS[kind]
+    assert all(0 <= value < 1e-4 for value in certificate["largest_differences"].values())
+    assert {"model.onnx", "README.md", "tokenizer.json"} <= certificate["files"].keys()
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    assert [each.shape for each in session.get_inputs()] == [["rows", "length"]] * len(session.get_inputs())
+    assert len(session.get_inputs()) == (3 if kind.startswith("Bert") else 2)
+
+
+def test_a_file_that_computes_something_else_is_refused(workdir, tmp_path, monkeypatch):
+    """As if the weights of another model had been written."""
+    heads = onnx.head_outputs
+    monkeypatch.setattr(onnx, "head_outputs", lambda *given: {name: array + 0.01 for name, array in heads(*given).items()})
+    with pytest.raises(UserError, match="classifier is not what ONNX Runtime computes"):
+        convert.take_out(workdir("BertForSequenceClassification"), tmp_path / "onnx", num_strings=20, form="onnx", say=str)
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_the_command_names_what_is_not_installed(workdir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(onnx, "PACKAGES", ("torch", "no_such_package"))
+    given = ["convert", f"--workdir={tmp_path}", f"--to={tmp_path}/out", "--format=onnx"]
+    assert main(given) == EXIT_USER_ERROR
+    assert "no_such_package is not installed\n  do:       pip install -e '.[onnx]'" in capsys.readouterr().err
+
+
+def test_the_command_writes_stablehlo_that_jax_reads(workdir, tmp_path, capsys):
+    pytest.importorskip("flatbuffers", reason="no flatbuffers: pip install -e '.[export]'")
+    folder = workdir("BertForTokenClassification")
+    assert main(["convert", f"--workdir={folder}", f"--to={tmp_path}/out", "--format=stablehlo"]) == EXIT_DONE
+    assert "logits_BLC: at most" in capsys.readouterr().out
+    certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert certificate["largest_differences"].keys() == {"logits_BLC"} and certificate["form"] == "StableHLO"
+    code = (tmp_path / "out" / "README.md").read_text().split("```")[1].removeprefix("python\n")
+    rows = "import numpy\nids, mask = numpy.int32([[2, 5, 6, 3]]), numpy.int32([[1, 1, 1, 1]])\nsegments = 0 * mask\n"
+    check = "\nassert outputs['logits_BLC'].shape == (1, 4, 3)"
+    subprocess.run([sys.executable, "-c", rows + code + check], cwd=tmp_path / "out", check=True)
