@@ -118,6 +118,32 @@ def predict(args, config) -> int:
     )
 
 
+def embed(args, config) -> int:
+    from bert_jax import searching
+
+    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    settings = {"pooling": args.pooling, "dtype": args.dtype, "batch_size": args.batch_size}
+    found = searching.embed(args.workdir, args.file, args.collection, **settings, say=say)
+    print(f"{found.count:,} texts in {found.folder}")
+    return EXIT_DONE
+
+
+def search(args, config) -> int:
+    from bert_jax import searching
+
+    return searching.search(
+        args.workdir,
+        args.collection,
+        args.text,
+        pooling=args.pooling,
+        rerank=args.rerank,
+        reader=args.reader,
+        top_k=args.top_k,
+        threshold=args.threshold,
+        kind=args.index,
+    )
+
+
 def doctor(args, config) -> int:
     from bert_jax.doctor import check
 
@@ -217,6 +243,44 @@ VERBS = {
             ("--top_k", {"type": int, "default": 5, "help": "how many guesses for a [MASK]"}),
             ("--pooling", {"default": "", "help": "vectors of the texts, from any encoder: cls, mean or max"}),
             ("--batch_size", {"type": int, "default": 32, "help": "texts, or windows of them, read at a time"}),
+        ),
+        reads_only=True,
+    ),
+    "embed": Verb(
+        embed,
+        "make a collection of vectors from a file of texts, to be searched; the same command continues",
+        needs_config=False,
+        options=(
+            (
+                "--file",
+                {"type": Path, "required": True, "help": ".jsonl: an object with a text a line; any other: a text a line"},
+            ),
+            ("--collection", {"type": Path, "required": True, "metavar": "DIR", "help": "where the vectors and the texts go"}),
+            ("--dtype", {"choices": ("float32", "float16", "int8"), "default": "float16", "help": "of the vectors on disk"}),
+            ("--pooling", {"default": "", "help": "cls, mean or max; by default as the model was trained, else mean"}),
+            ("--batch_size", {"type": int, "default": 32, "help": "texts read at a time"}),
+        ),
+        reads_only=True,
+    ),
+    "search": Verb(
+        search,
+        "the texts of a collection that are nearest to a question: JSON lines",
+        needs_config=False,
+        options=(
+            ("--collection", {"type": Path, "required": True, "metavar": "DIR", "help": "that embed made, with this model"}),
+            ("--text", {"action": "append", "help": "a question; may be repeated; without it lines of standard input"}),
+            ("--top_k", {"type": int, "default": 5, "help": "how many texts are found"}),
+            ("--threshold", {"type": float, "default": 0.0, "help": "least cosine; where no text has it, none is found"}),
+            (
+                "--rerank",
+                {"type": Path, "metavar": "DIR", "help": "a model of similarity or ranking that orders the nearest 50 anew"},
+            ),
+            (
+                "--reader",
+                {"type": Path, "metavar": "DIR", "help": "a model of SQuAD's kind, that finds the answer in what is found"},
+            ),
+            ("--index", {"choices": ("exact", "hnsw"), "default": "exact", "help": "compare with all, or by an index of FAISS"}),
+            ("--pooling", {"default": "", "help": "as it was given to embed"}),
         ),
         reads_only=True,
     ),

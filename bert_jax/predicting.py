@@ -71,14 +71,14 @@ def predict(
     given += ["--submission"] * bool(submit_to)
     if len(given) > 1:
         raise UserError("more than one thing is asked", got=" and ".join(given), expected="one of them")
-    opened = open_predictor(workdir, say=_say, **settings)
+    opened = open_predictor(workdir, say=said, **settings)
     if submit_to:
         submit(opened, submit_to)
         return EXIT_DONE
     skipped = [] if skip_bad_rows else None
     answers = _counted(_answers(opened, question, skipped), skipped)
     if to is None:
-        return _print(answers)
+        return printed(answers)
     try:
         workdirs.write_lines(to, answers)
     except OSError as error:
@@ -86,7 +86,7 @@ def predict(
     return EXIT_DONE
 
 
-def _say(line: str) -> None:
+def said(line: str) -> None:
     print(line, file=sys.stderr)
 
 
@@ -98,7 +98,7 @@ def _answers(opened: Opened, question: Question, skipped: list[str] | None) -> I
     if question.texts or question.pairs:
         return asked.answered(opened.predictor, _of_arguments(question.texts or [], question.pairs), skipped)
     chunk = 1 if sys.stdin.isatty() else CHUNK  # a person wants an answer at once
-    return asked.answered(opened.predictor, asked.of_lines(_standard_input(), "standard input"), skipped, chunk)
+    return asked.answered(opened.predictor, asked.of_lines(standard_input(), "standard input"), skipped, chunk)
 
 
 def _of_arguments(first: list[str], second: list[str] | None) -> Iterator[asked.Row]:
@@ -108,7 +108,7 @@ def _of_arguments(first: list[str], second: list[str] | None) -> Iterator[asked.
         yield f"--text number {number + 1}", {"text": text} | ({} if second is None else {"text_pair": second[number]})
 
 
-def _standard_input() -> Iterator[str]:
+def standard_input() -> Iterator[str]:
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(encoding="utf-8-sig", newline="\n")
     try:
@@ -123,7 +123,7 @@ def _counted(answers: Iterator[Answer], skipped: list[str] | None) -> Iterator[A
 
     def say_skipped() -> int:
         for message in skipped or ():
-            _say(f"left out: {message}")
+            said(f"left out: {message}")
         count = len(skipped or ())
         if skipped:
             skipped.clear()
@@ -135,12 +135,12 @@ def _counted(answers: Iterator[Answer], skipped: list[str] | None) -> Iterator[A
         yield answer
     left_out += say_skipped()
     if left_out:
-        _say(f"{left_out:,} left out, {answered:,} answered")
+        said(f"{left_out:,} left out, {answered:,} answered")
     elif not answered:
         raise UserError("nothing is asked", expected="--text=..., --file=FILE, or lines on standard input")
 
 
-def _print(answers: Iterator[Answer]) -> int:
+def printed(answers: Iterator[Answer]) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
     try:
@@ -172,8 +172,8 @@ def submit(opened: Opened, folder: Path) -> None:
     if not written:
         raise absent[0]
     for error in absent:
-        _say(f"left out: {error}")
-    _say(f"written: {', '.join(map(str, written))}")
+        said(f"left out: {error}")
+    said(f"written: {', '.join(map(str, written))}")
 
 
 def open_predictor(
@@ -240,6 +240,17 @@ def _of_form(trained: Trained, form: Form, workdir: Path, batch_size: int, num_t
 
 def _embedding(trained: Trained, pooling: str, batch_size: int) -> Predictor:
     """{"embedding"} of a text, {"similarity"}, their cosine, of two."""
+    vectors_of = vectors_by(trained, pooling, batch_size)
+
+    def answers(examples) -> list[Answer]:
+        found = iter(vectors_of([text for example in examples for text in example.texts]))
+        return [_compared([next(found) for _ in example.texts]) for example in examples]
+
+    return Predictor(texts.asked, answers)
+
+
+def vectors_by(trained: Trained, pooling: str, batch_size: int) -> Callable[[list[str]], np.ndarray]:
+    """texts -> float32[N, D], by what the model learned, or by `pooling` over its encoder where that is given."""
     if pooling:
         check_pooling(pooling)
         encoder = Encoder(trained.encoder)
@@ -247,14 +258,11 @@ def _embedding(trained: Trained, pooling: str, batch_size: int) -> Predictor:
     else:
         vectors = jax.jit(lambda params, batch: trained.objective.predict(params, batch)["embedding_BD"])
 
-    def answers(examples) -> list[Answer]:
-        flat = [text for example in examples for text in example.texts]
-        size = fitting(len(flat), batch_size)
-        longest = trained.encoder.longest_row
-        found = iter(embed_by(vectors, trained.params, trained.tokenizer, flat, longest_row=longest, batch_size=size))
-        return [_compared([next(found) for _ in example.texts]) for example in examples]
+    def vectors_of(texts: list[str]) -> np.ndarray:
+        longest, size = trained.encoder.longest_row, fitting(len(texts), batch_size)
+        return embed_by(vectors, trained.params, trained.tokenizer, texts, longest_row=longest, batch_size=size)
 
-    return Predictor(texts.asked, answers)
+    return vectors_of
 
 
 def _compared(vectors: list[np.ndarray]) -> Answer:

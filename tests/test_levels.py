@@ -43,6 +43,7 @@ LEVELS = {
     "run": 8,
     "finetune": 8,
     "predicting": 8,
+    "searching": 9,
     "replay": 8,
     "summary": 8,
     "convert": 9,
