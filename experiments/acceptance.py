@@ -15,6 +15,7 @@ from experiments.benchmarks import measure
 from experiments.proofs import (
     beam,
     doctor,
+    exports,
     family,
     finetuning,
     launch_tools,
@@ -57,6 +58,7 @@ PROOFS = {
     "tasks_same_steps": finetuning.tasks_same_steps,
     "tasks_same_answers": finetuning.tasks_same_answers,
     "tasks_seeds": finetuning.tasks_seeds,
+    "exports": exports.exports,
     "sst2": tasks.sst2,
     "conll2003": tasks.conll2003,
     "squad_dev_split": tasks.squad_dev_split,
