@@ -158,7 +158,7 @@ def convert(args, config) -> int:
     if args.source is not None:
         convert.bring_in(args.source, args.workdir, num_strings=args.num_strings)
     else:
-        convert.take_out(args.workdir, args.to, num_strings=args.num_strings, form=args.format, part=args.part)
+        convert.take_out(args.workdir, args.to, num_strings=args.num_strings, form=args.format, part=args.part, int8=args.int8)
     return EXIT_DONE
 
 
@@ -313,6 +313,7 @@ VERBS = {
                     "help": "with --to: for transformers, for jax alone, for ONNX Runtime",
                 },
             ),
+            ("--int8", {"action": "store_true", "help": "with --format=onnx: a quarter of the size, rounded"}),
             (
                 "--part",
                 {

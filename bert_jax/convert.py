@@ -140,18 +140,22 @@ def take_out(
     num_strings: int,
     form: str = "hf",
     part: str = "encoder",
+    int8: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Makes a directory that others load from a workdir: pretrained, fine-tuned or brought in.
 
     Args:
         form: "hf", which transformers loads; "stablehlo", which jax loads alone; "onnx", for ONNX Runtime.
+        int8: of "onnx": tables and products of int8, a quarter of the size; the certificate has the differences.
         part: "encoder", of a run of ELECTRA the discriminator; or the "generator" of such a run, which "stablehlo" has beside it.
 
     Raises:
         UserError: there is no trained model, no class of transformers computes what it does, the certificate fails, or the target
             holds something. None of these leaves a target.
     """
+    if int8 and form != "onnx":
+        raise UserError("--int8 is of ONNX alone", got=f"--format={form}", expected="--format=onnx")
     if form == "onnx":
         onnx.require_packages()
     trained = open_trained(workdir, say=say)
@@ -159,7 +163,7 @@ def take_out(
         return _take_out_stablehlo(trained, target, say)
     encoder, params, left_out = _generator(trained) if part == "generator" else _encoder_part(trained)
     if form == "onnx":
-        return _take_out_onnx(trained, encoder, params, target, say)
+        return _take_out_onnx(trained, encoder, params, target, int8, say)
     with _made_whole(target) as folder:
         _write(trained, params, encoder, folder)
         model = huggingface.read(folder)
@@ -181,15 +185,20 @@ def _take_out_stablehlo(trained: Trained, target: Path, say: Callable[[str], Non
     say(f"{trained.config.objective.get('name')} -> {target}: StableHLO\n{_apart(apart)}")
 
 
-def _take_out_onnx(trained: Trained, encoder: EncoderConfig, params: dict, target: Path, say: Callable[[str], None]) -> None:
+def _take_out_onnx(
+    trained: Trained, encoder: EncoderConfig, params: dict, target: Path, int8: bool, say: Callable[[str], None]
+) -> None:
     with _made_whole(target) as folder, TemporaryDirectory() as scratch:
         _write(trained, params, encoder, Path(scratch))
         kind = huggingface.read(Path(scratch)).kind
         onnx.write(folder, Path(scratch), kind, encoder, params)
+        if int8:
+            onnx.to_int8(folder)
         vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
-        apart = onnx.compare(folder, encoder, params)
-        _finish(folder, "ONNX", onnx.HOW, apart)
-    say(f"{kind} -> {target}: ONNX\n{_apart(apart)}")
+        apart = onnx.compare(folder, encoder, params, rounded=int8)
+        form = "ONNX in int8" if int8 else "ONNX"
+        _finish(folder, form, onnx.HOW, apart)
+    say(f"{kind} -> {target}: {form}\n{_apart(apart)}")
 
 
 def _finish(folder: Path, form: str, how: str, apart: dict[str, float]) -> None:

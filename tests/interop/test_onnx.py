@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from bert_jax import convert
@@ -55,6 +56,32 @@ def test_a_file_that_computes_something_else_is_refused(workdir, tmp_path, monke
     with pytest.raises(UserError, match="classifier is not what ONNX Runtime computes"):
         convert.take_out(workdir("BertForSequenceClassification"), tmp_path / "onnx", num_strings=20, form="onnx", say=str)
     assert not (tmp_path / "onnx").exists()
+
+
+def test_in_int8_it_is_small_and_near_and_the_difference_is_told(workdir, tmp_path, capsys):
+    folder = workdir("BertForSequenceClassification")
+    for name, flags in (("whole", ()), ("int8", ("--int8",))):
+        given = ["convert", f"--workdir={folder}", f"--to={tmp_path}/{name}", "--format=onnx", *flags]
+        assert main(given) == EXIT_DONE
+    said = capsys.readouterr().out
+    assert "BertForSequenceClassification ->" in said and "ONNX in int8" in said
+    kinds = [json.loads((tmp_path / name / "certificate.json").read_text()) for name in ("whole", "int8")]
+    apart = [kind["largest_differences"]["classifier"] for kind in kinds]
+    assert apart[0] < 1e-4 < apart[1] < 2.0 and [kind["form"] for kind in kinds] == ["ONNX", "ONNX in int8"]
+    weights = onnx_weights(tmp_path / "int8" / "model.onnx")
+    tables = [array for array in weights if array.ndim == 2 and array.size > 1000]
+    assert len(tables) >= 20 and all(array.dtype.itemsize == 1 for array in tables)
+
+
+def onnx_weights(path) -> list[np.ndarray]:
+    import onnx as format_
+
+    return [format_.numpy_helper.to_array(each) for each in format_.load(path).graph.initializer]
+
+
+def test_int8_of_another_format_is_refused(tmp_path, capsys):
+    given = ["convert", f"--workdir={tmp_path}", f"--to={tmp_path}/out", "--format=hf", "--int8"]
+    assert main(given) == EXIT_USER_ERROR and "--int8 is of ONNX alone" in capsys.readouterr().err
 
 
 def test_the_command_names_what_is_not_installed(workdir, tmp_path, monkeypatch, capsys):
