@@ -22,16 +22,6 @@ QQP = Column((Score("finetune_glue.py:qqp"),))
 QQP_F1 = Column((Score("finetune_glue.py:qqp", "f1"),))
 MNLI_MISMATCHED = Column((Score("finetune_glue.py:mnli_mismatched"),))
 
-
-def mean(*columns: Column, stand_in: str = "") -> Column:
-    return Column(tuple(score for column in columns for score in column.scores), stand_in)
-
-
-def on_dev(columns: Mapping[str, Column]) -> dict[str, Column]:
-    """Where the paper has the hidden test sets."""
-    return {name: column._replace(stand_in=column.stand_in or "dev set") for name, column in columns.items()}
-
-
 TINY = {  # 2 x 128, minutes on two cores
     "text.vocab_size": 8000,
     "data.max_seq_length": 64,
@@ -60,6 +50,15 @@ TINY_TASKS = {
 }
 WIKIPEDIA = "text/wiki_en/shard-0[0-3].txt.xz"
 SHORTER = {"data.later_phases": "()", "train.num_train_steps": 100_000}
+
+
+def mean(*columns: Column) -> Column:
+    return Column(tuple(score for column in columns for score in column.scores))
+
+
+def on_dev(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Where the paper has the hidden test sets."""
+    return {name: column._replace(stand_in=column.stand_in or "dev set") for name, column in columns.items()}
 
 
 def desk(
