@@ -270,7 +270,7 @@ VERBS = {
             ("--collection", {"type": Path, "required": True, "metavar": "DIR", "help": "that embed made, with this model"}),
             ("--text", {"action": "append", "help": "a question; may be repeated; without it lines of standard input"}),
             ("--top_k", {"type": int, "default": 5, "help": "how many texts are found"}),
-            ("--threshold", {"type": float, "default": 0.0, "help": "least cosine; where no text has it, none is found"}),
+            ("--threshold", {"type": float, "help": "least cosine; where no text has it, none is found"}),
             (
                 "--rerank",
                 {"type": Path, "metavar": "DIR", "help": "a model of similarity or ranking that orders the nearest 50 anew"},

@@ -1,6 +1,7 @@
 """Models in and out: a directory of Hugging Face, a release of Google or a file of word vectors to a workdir; a workdir to a
 directory of Hugging Face, to StableHLO or to ONNX."""
 
+import importlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from bert_jax.text.tokenizer import BERT, Tokenizer
 from bert_jax.trained import Trained, open_trained
 
 CERTIFICATE = "certificate.json"
+PACKAGES = {"stablehlo": ("flatbuffers",), "onnx": ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")}
+EXTRAS = {"stablehlo": "export", "onnx": "onnx"}
 OBJECTIVES = {  # heads -> the section of the config that says who computes them
     (): {"name": "encoder", "replaced": False},
     ("replaced",): {"name": "encoder", "replaced": True},
@@ -154,24 +157,41 @@ def take_out(
         UserError: there is no trained model, no class of transformers computes what it does, the certificate fails, or the target
             holds something. None of these leaves a target.
     """
+    if part == "generator" and form == "stablehlo":
+        raise UserError(
+            "StableHLO has what the run computes, the generator beside the encoder", got=f"--part={part}", fix="leave it out"
+        )
     if int8 and form != "onnx":
         raise UserError("--int8 is of ONNX alone", got=f"--format={form}", expected="--format=onnx")
-    if form == "onnx":
-        onnx.require_packages()
+    if form in PACKAGES:
+        require_packages(form)
     trained = open_trained(workdir, say=say)
     if form == "stablehlo":
         return _take_out_stablehlo(trained, target, say)
     encoder, params, left_out = _generator(trained) if part == "generator" else _encoder_part(trained)
     if form == "onnx":
-        return _take_out_onnx(trained, encoder, params, target, int8, say)
+        return _take_out_onnx(trained, encoder, params, left_out, target, int8, say)
     with _made_whole(target) as folder:
         _write(trained, params, encoder, folder)
         model = huggingface.read(folder)
         checked = certificate.certify(folder, folder, model, encoder, params, trained.tokenizer, num_strings)
         configs.write_json(folder / CERTIFICATE, checked)
         card.write(folder / "README.md", model, encoder, trained.step, left_out, checked)
-    without = f", without {', '.join(left_out)}, of use in training alone" if left_out else ""
-    say(f"{workdir} -> {target}: {model.kind}{without}\n{card.figures(checked)}")
+    say(f"{workdir} -> {target}: {model.kind}{_without(left_out)}\n{card.figures(checked)}")
+
+
+def _without(left_out: list[str]) -> str:
+    return f", without {', '.join(left_out)}, of use in training alone" if left_out else ""
+
+
+def require_packages(form: str) -> None:
+    """Raises UserError where one of what writes this format is not installed."""
+    for name in PACKAGES[form]:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            fix = f"pip install -e '.[{EXTRAS[form]}]'"
+            raise UserError(f"--format={form} is written by other packages", got=f"{name} is not installed", fix=fix) from None
 
 
 def _take_out_stablehlo(trained: Trained, target: Path, say: Callable[[str], None]) -> None:
@@ -186,19 +206,25 @@ def _take_out_stablehlo(trained: Trained, target: Path, say: Callable[[str], Non
 
 
 def _take_out_onnx(
-    trained: Trained, encoder: EncoderConfig, params: dict, target: Path, int8: bool, say: Callable[[str], None]
+    trained: Trained,
+    encoder: EncoderConfig,
+    params: dict,
+    left_out: list[str],
+    target: Path,
+    int8: bool,
+    say: Callable[[str], None],
 ) -> None:
     with _made_whole(target) as folder, TemporaryDirectory() as scratch:
         _write(trained, params, encoder, Path(scratch))
         kind = huggingface.read(Path(scratch)).kind
-        onnx.write(folder, Path(scratch), kind, encoder, params)
+        onnx.write(folder, Path(scratch), kind, encoder, params, trained.tokenizer.pad_id)
         if int8:
             onnx.to_int8(folder)
         vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
-        apart = onnx.compare(folder, encoder, params, rounded=int8)
+        apart = onnx.compare(folder, encoder, params, trained.tokenizer.pad_id, rounded=int8)
         form = "ONNX in int8" if int8 else "ONNX"
         _finish(folder, form, onnx.HOW, apart)
-    say(f"{kind} -> {target}: {form}\n{_apart(apart)}")
+    say(f"{kind} -> {target}: {form}{_without(left_out)}\n{_apart(apart)}")
 
 
 def _finish(folder: Path, form: str, how: str, apart: dict[str, float]) -> None:

@@ -1,11 +1,14 @@
 """A collection of texts, embedded by a trained directory and searched: the nearest texts to a question, ordered anew by a model
 that reads both, and the answer to the question out of them."""
 
+import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from bert_jax.checkpoint import content_hash
@@ -16,11 +19,10 @@ from bert_jax.predict.vectors import Collection
 from bert_jax.predicting import Opened, open_predictor, printed, said, standard_input, vectors_by
 from bert_jax.ranges import BELOW_ONE, require, whole
 from bert_jax.tasks import ranked
-from bert_jax.tasks.form import Answer, text_of
+from bert_jax.tasks.form import Answer, checked_text, text_of
 from bert_jax.trained import Trained, open_trained
 
 RANGES = {"top_k": whole(1), "batch_size": whole(1), "threshold": BELOW_ONE}
-NO_READING = 0.0  # threshold below which nothing is left out
 CANDIDATES = 50  # that a second model orders anew
 QUESTIONS_AT_ONCE = 64
 
@@ -55,6 +57,7 @@ def embed(
 def _opened(workdir: Path, pooling: str, say: Callable[[str], None]) -> tuple[Trained, str]:
     """With the pooling that it was trained with, or the mean."""
     trained = open_trained(workdir, say=say)
+    trained = trained._replace(params=jax.device_put(trained.params))
     return trained, pooling or ("" if "pooling" in trained.config.objective else "mean")
 
 
@@ -73,6 +76,8 @@ def _objects(file: Path) -> Iterator[dict]:
         if isinstance(row, UserError):
             raise row
         place, value = row
+        if any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False)):
+            raise UserError("an object holds half of a surrogate pair", got=place, expected="whole characters")
         yield {**value, "text": text_of(value, place, "text")}
 
 
@@ -114,18 +119,38 @@ def _pair_of(judge: Opened) -> Callable[[str, str], dict] | None:
 
 
 def _ask(opened: Opened, values: Sequence[dict]) -> list[Answer]:
-    return list(opened.predictor.answers([opened.predictor.asked(value, "a found text") for value in values]))
+    """Raises UserError for what the model cannot read whole, such as a question that is too long."""
+    examples = [opened.predictor.asked(value, "a found text") for value in values]
+    for fault in opened.predictor.faults(examples):
+        if fault:
+            raise fault
+    return list(opened.predictor.answers(examples))
 
 
 def search(workdir: Path, folder: Path, questions: list[str] | None, *, pooling: str, rerank, reader, **settings) -> int:
     """Prints an answer of `search_for` for each question, or each line of standard input."""
     searcher = open_searcher(workdir, folder, pooling=pooling, rerank=rerank, reader=reader, say=said)
-    asked_for = questions or (line.rstrip("\r\n") for line in standard_input())
-    return printed(search_for(searcher, asked_for, **settings))
+    at_once = 1 if not questions and sys.stdin.isatty() else QUESTIONS_AT_ONCE  # a person wants an answer at once
+    return printed(search_for(searcher, _asked(questions), at_once=at_once, **settings))
+
+
+def _asked(questions: list[str] | None) -> Iterator[str]:
+    name, asked_for = ("--text number", questions) if questions else ("standard input, line", standard_input())
+    number = 0
+    for number, question in enumerate(asked_for, 1):
+        yield checked_text(question.rstrip("\r\n"), f"{name} {number}", "text")
+    if not number:
+        raise UserError("nothing is asked", expected="--text=..., or lines on standard input")
 
 
 def search_for(
-    searcher: Searcher, questions: Iterable[str], *, top_k: int = 5, threshold: float = NO_READING, kind: str = EXACT
+    searcher: Searcher,
+    questions: Iterable[str],
+    *,
+    top_k: int = 5,
+    threshold: float | None = None,
+    kind: str = EXACT,
+    at_once: int = QUESTIONS_AT_ONCE,
 ) -> Iterator[dict]:
     """{"text", "found"} for each question: the nearest objects of the collection with their "cosine", and "score" where a second
     model ordered them, the best first; where there is a reader "answer" too, None where it finds none.
@@ -133,34 +158,42 @@ def search_for(
     Args:
         threshold: least cosine of what is found: below it, nothing is, which a person reads as "I do not know".
     """
-    require("search", {"top_k": top_k, "threshold": threshold}, RANGES)
-    for some in _some(questions):
+    require("search", {"top_k": top_k} | ({} if threshold is None else {"threshold": threshold}), RANGES)
+    for some in _some(questions, at_once):
         wide = max(top_k, CANDIDATES) if searcher.judge else top_k
         cosines_QK, numbers_QK = nearest(searcher.collection, searcher.vectors_of(some), wide, kind)
         for question, cosines, numbers in zip(some, cosines_QK, numbers_QK):
             near = [
-                {"cosine": round(float(cosine), 6), **each}
-                for cosine, each in zip(cosines, searcher.collection.objects(numbers.tolist()))
-                if cosine >= threshold or threshold == NO_READING
+                (float(cosine), int(number))
+                for cosine, number in zip(cosines, numbers)
+                if number >= 0 and (threshold is None or cosine >= threshold)  # an index may find fewer, and says -1
             ]
-            found = _ordered(searcher.judge, question, near)[:top_k]
+            found = _ordered(searcher, question, near)[:top_k]
             yield {"text": question, "found": found} | (
                 {"answer": _read(searcher.reader, question, found)} if searcher.reader else {}
             )
 
 
-def _some(questions: Iterable[str]) -> Iterator[list[str]]:
+def _some(questions: Iterable[str], at_once: int) -> Iterator[list[str]]:
     questions = iter(questions)
-    while some := list(islice(questions, QUESTIONS_AT_ONCE)):
+    while some := list(islice(questions, at_once)):
         yield some
 
 
-def _ordered(judge: Opened | None, question: str, near: list[dict]) -> list[dict]:
-    if judge is None or not near:
-        return near
-    scores = [answer["score"] for answer in _ask(judge, [_pair_of(judge)(question, each["text"]) for each in near])]
-    scored = [{"score": score, **each} for score, each in zip(scores, near, strict=True)]
-    return sorted(scored, key=lambda each: -each["score"])
+def _ordered(searcher: Searcher, question: str, near: list[tuple[float, int]]) -> list[dict]:
+    """The objects, with what was computed of them before what was stored, and in its place where both have a name."""
+    objects = searcher.collection.objects([number for _, number in near])
+    computed = [{"cosine": round(cosine, 6)} for cosine, _ in near]
+    order = range(len(near))
+    if searcher.judge and near:
+        asked_for = _pair_of(searcher.judge)
+        scores = [answer["score"] for answer in _ask(searcher.judge, [asked_for(question, each["text"]) for each in objects])]
+        computed = [{"score": score, **each} for score, each in zip(scores, computed, strict=True)]
+        order = sorted(order, key=lambda place: -scores[place])
+    return [
+        computed[place] | {name: objects[place][name] for name in objects[place] if name not in computed[place]}
+        for place in order
+    ]
 
 
 def _read(reader: Opened, question: str, found: list[dict]) -> dict | None:

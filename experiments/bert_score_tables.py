@@ -14,7 +14,6 @@ from experiments.scales import (
     RTE,
     SICK,
     SQUAD1,
-    SQUAD1_SPLIT,
     SST2,
     STSB,
     TINY_MASKS,
@@ -62,7 +61,6 @@ TABLE2 = Table(
     **BOTH,
     claims=LARGER_IS_BETTER,
     scales={
-        "desk": scales.desk(DESK, SHORT, columns=_squad("squad1_dev_split", "SQuAD dev, split"), **DESK_WORDS),
         "lab": scales.lab(PUBLISHED, _squad("squad1_dev_split", "SQuAD dev, split")),
         "paper": scales.paper(PUBLISHED, _squad("squad1")),
     },
@@ -100,7 +98,7 @@ WHOLE_WORD = Table(
                 UNCASED: Config("bert.py:tiny", TINY_MASKS),
                 WHOLE_WORDS: Config("bert.py:tiny-uncased-wwm", TINY_MASKS),
             },
-            columns={"mnli": SICK, "squad1_f1": SQUAD1_SPLIT},
+            columns={"mnli": SICK, "squad1_f1": Column(SST2.scores, "SST-2")},
         ),
         "paper": scales.paper(
             {UNCASED: Config("bert.py:large"), WHOLE_WORDS: Config("bert.py:large-uncased-wwm")},

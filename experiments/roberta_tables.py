@@ -137,7 +137,7 @@ TABLE4 = Table(
     scales={
         "desk": scales.desk(
             {name: _long("bert.py:tiny", steps, FULL | TINY_MASKS) for name, (_, steps) in LONGER.items()},
-            steps="2,000, 6,000 and 10,000 steps of 32 rows for 100K, 300K and 500K",
+            steps="2,000, 6,000 and 10,000 steps for 100K, 300K and 500K, of 32 rows",
         ),
         "paper": scales.paper(
             {name: _long("roberta.py:large", steps, {}) for name, (steps, _) in LONGER.items()},

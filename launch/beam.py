@@ -95,6 +95,7 @@ def prepare(config, workdir: str, shard_bytes: int, run: Pipeline, say: Callable
     if _exists(f"{folder}/{store.MANIFEST}"):
         say(f"token store: {folder}")
         return
+    _require_no_other(folder)
     names, tokenizer = input_files(config.data.input_file), _vocabulary(config, workdir)
     given = shards.settings(
         tokenizer,
@@ -127,12 +128,22 @@ def input_files(input_file: str) -> list[str]:
     here = [name for name, _ in inputs if not beam_parts.is_remote(name)]
     found = {str(path) for path in sources.find_files(here)} if here else set()
     for pattern in (name for name, _ in inputs if beam_parts.is_remote(name)):
-        files, there = beam_parts.remote(pattern)
-        matches = [files.unstrip_protocol(name) for name in files.glob(there)]
-        if not matches:
-            raise UserError("data.input_file matches no file", got=pattern, fix="check the path and the credentials")
-        found.update(matches)
+        found.update(_remote_files(pattern))
     return sorted(found, key=PurePosixPath)
+
+
+def _remote_files(pattern: str) -> list[str]:
+    files, there = beam_parts.remote(pattern)
+    try:
+        matches = files.glob(there, detail=True)
+    except Exception as error:  # each kind of place raises its own
+        matches, reason = {}, f": {type(error).__name__}: {str(error)[:200]}"
+    else:
+        reason = ""
+    named = [files.unstrip_protocol(name) for name, facts in matches.items() if facts["type"] == "file"]
+    if not named:
+        raise UserError("data.input_file matches no file", got=f"{pattern}{reason}", fix="check the path and the credentials")
+    return named
 
 
 def _vocabulary(config, workdir: str):
@@ -144,8 +155,14 @@ def _vocabulary(config, workdir: str):
             got="text.vocab_file is empty",
             fix="give --config.text.vocab_file; python -m bert_jax vocab learns one, from a part of the text if it is large",
         )
-    with beam_parts.at_hand(path) as here:
-        return kinds.load(config.text.kind, here, config.text.do_lower_case)
+    if not beam_parts.is_remote(path):
+        return kinds.load(config.text.kind, path, config.text.do_lower_case)
+    kind, (files, there) = kinds.kind_of(config.text.kind), beam_parts.remote(path)
+    with tempfile.TemporaryDirectory() as here:
+        beside = [str(PurePosixPath(there).with_name(name)) for name in (*kind.beside, *kind.may_be_beside)]
+        for name in (there, *filter(files.exists, beside)):
+            files.get_file(name, f"{here}/{PurePosixPath(name).name}")
+        return kinds.load(config.text.kind, Path(here) / PurePosixPath(there).name, config.text.do_lower_case)
 
 
 def _exists(name: str) -> bool:
@@ -153,6 +170,22 @@ def _exists(name: str) -> bool:
         return Path(name).exists()
     files, there = beam_parts.remote(name)
     return files.exists(there)
+
+
+def _require_no_other(folder: str) -> None:
+    """Raises UserError where something lies there that is no unfinished store of Beam: it would be deleted."""
+    if not beam_parts.is_remote(folder):
+        here = Path(folder)
+        others = [path.name for path in here.iterdir()] if here.is_dir() else [here.name] * here.exists()
+    else:
+        files, there = beam_parts.remote(folder)
+        names = files.find(there) if files.exists(there) else []
+        inside = (PurePosixPath(name).relative_to(PurePosixPath(there)).parts[0] for name in names)
+        others = [name for name in inside if name not in (*shards.SPLITS, shards.RECORDS, store.UNIGRAM_COUNTS)]
+    if others:
+        raise UserError(
+            "there is something else where the store would go", got=f"{folder}: {others[0]}", fix="name another folder"
+        )
 
 
 @contextmanager
@@ -208,7 +241,7 @@ def _finish(names: Sequence[str], job: Job, source: str) -> Report:
 def _finish_at_hand(names: Sequence[str], job: Job, source: str, folder: Path) -> Report:
     records = folder / shards.RECORDS
     surveys = beam_parts.told(records, map(beam_parts.survey_name, range(len(names))), "files")
-    known = [Survey(number, each["name"], tuple(each["sizes"])) for number, each in enumerate(surveys)]
+    known = [Survey(number, each["name"], tuple(each["sizes"]), tuple(each["checksums"])) for number, each in enumerate(surveys)]
     planned = beam_parts.parts(known, job.given["shard_bytes"])
     written = beam_parts.told(records, (shards.record_name(part.number) for part in planned), "shards")
     report = Report(job.given["on_bad_input"])

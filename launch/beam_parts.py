@@ -7,9 +7,10 @@ again, and reach the user as the traceback of a runner.
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Survey(NamedTuple):
     number: int
     name: str
     sizes: tuple[int, ...] | None  # raw bytes of each unit; None where the file cannot be used
+    checksums: tuple[int, ...] = ()  # CRC-32 of each
 
 
 class Stretch(NamedTuple):
@@ -46,7 +48,7 @@ class Stretch(NamedTuple):
 
     name: str
     first: int
-    count: int
+    checksums: tuple[int, ...]  # of each unit
 
 
 class Part(NamedTuple):
@@ -61,12 +63,13 @@ def survey(numbered_file: tuple[int, str], job: Job) -> Survey:
     told = f"{shards.RECORDS}/{survey_name(number)}"
     report = Report(job.given["on_bad_input"])
     try:
-        sizes = tuple(len(unit.raw) for unit in units_of(name, job, report))
+        found = [(len(unit.raw), zlib.crc32(unit.raw)) for unit in units_of(name, job, report)]
     except UserError as error:
         publish_json(job.folder, told, {ERROR: str(error)})
         return Survey(number, name, None)
-    publish_json(job.folder, told, {"name": name, "sizes": sizes, "report": report.to_dict()})
-    return Survey(number, name, sizes)
+    sizes, checksums = (tuple(of) for of in zip(*found)) if found else ((), ())
+    publish_json(job.folder, told, {"name": name, "sizes": sizes, "checksums": checksums, "report": report.to_dict()})
+    return Survey(number, name, sizes, checksums)
 
 
 def parts(surveys: Iterable[Survey], shard_bytes: int) -> list[Part]:
@@ -75,24 +78,22 @@ def parts(surveys: Iterable[Survey], shard_bytes: int) -> list[Part]:
     if any(each.sizes is None for each in surveys):
         return []
     numbering, found = shards.Numbering(shard_bytes), []
-    for _, name, sizes in surveys:
+    for _, name, sizes, checksums in surveys:
         for place, size in enumerate(sizes):
             number = numbering.next(size)
             if number == len(found):
                 found.append([])
             if not found[-1] or found[-1][-1].name != name:
-                found[-1].append(Stretch(name, place, 0))
-            found[-1][-1] = found[-1][-1]._replace(count=found[-1][-1].count + 1)
+                found[-1].append(Stretch(name, place, ()))
+            last = found[-1][-1]
+            found[-1][-1] = last._replace(checksums=(*last.checksums, checksums[place]))
     return [Part(number, tuple(stretches)) for number, stretches in enumerate(found)]
 
 
 def write(part: Part, job: Job) -> int:
     """Writes a shard, and a record of it when all its files are there; returns its number."""
     record = f"{shards.RECORDS}/{shards.record_name(part.number)}"
-    streams = (
-        islice(units_of(name, job, Report(SKIP)), first, first + count)  # what is bad in it is in the survey
-        for name, first, count in part.stretches
-    )
+    streams = (_as_surveyed(stretch, job) for stretch in part.stretches)
     with _scratch(job.folder) as scratch:
         shards.make_folders(Path(scratch))
         try:
@@ -104,6 +105,16 @@ def write(part: Part, job: Job) -> int:
         for name in sorted(files, key=lambda name: name == record):
             publish(Path(scratch) / name, job.folder, name)
     return part.number
+
+
+def _as_surveyed(stretch: Stretch, job: Job) -> Iterator[Unit]:
+    """Raises UserError where the file is not what it was: documents would be lost, or come twice."""
+    name, first, checksums = stretch
+    units_now = islice(units_of(name, job, Report(SKIP)), first, first + len(checksums))  # what is bad in it is in the survey
+    for unit, checksum in zip_longest(units_now, checksums):
+        if unit is None or zlib.crc32(unit.raw) != checksum:
+            raise UserError("a file changed while it was read", got=name, fix="let nothing write to the text, and start again")
+        yield unit
 
 
 def survey_name(number: int) -> str:
@@ -130,14 +141,14 @@ def is_remote(name: str) -> bool:
 
 
 def remote(name: str):
-    """(file system, path in it) of what is not on a disk."""
+    """(file system, path in it) of what is not on a disk. It keeps no listings: other machines write there."""
     try:
         import fsspec
 
-        return fsspec.core.url_to_fs(name)
-    except ImportError as error:
-        fix = "pip install -r launch/beam_requirements.txt"
-        raise UserError(f"a bucket needs the package {error.name}", got=name, fix=fix) from None
+        return fsspec.core.url_to_fs(name, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        fix = "pip install -r launch/beam_requirements.txt, and what else the kind of place needs"
+        raise UserError("this place needs a package that is not installed", got=f"{name}: {error}", fix=fix) from None
 
 
 @contextmanager

@@ -50,12 +50,22 @@ def test_the_nearest_comes_first_with_all_that_was_stored_with_it(call, collecti
     assert first["found"][0]["cosine"] > first["found"][1]["cosine"]
     assert {each["text"] for each in second["found"]} == {"cat sits", "dog runs"}
     (same,) = call("search", "--text=cat sits", "--top_k=1")[1][0]["found"]
-    assert same == {"cosine": pytest.approx(1.0, abs=1e-3), **FAQ[0]}
+    assert same == {"cosine": pytest.approx(1.0, abs=1e-3), **FAQ[0]} and list(same) == ["cosine", "answer", "id", "text"]
 
 
 def test_below_the_threshold_nothing_is_found(call, collection):
     found = [each["found"] for each in call("search", "--text=tax law", "--text=cat tax", "--threshold=0.95")[1]]
     assert [each["text"] for each in found[0]] == ["tax law"] and found[1] == []
+
+
+def test_what_is_computed_stands_in_place_of_what_was_stored_under_its_name(call, place, monkeypatch):
+    (place / "own.jsonl").write_text('{"text": "cat sits", "score": "12", "cosine": 7}\n{"text": "dog runs", "score": 3}\n')
+    assert call("embed", f"--file={place}/own.jsonl")[0] == EXIT_DONE
+    (plain,) = call("search", "--text=cat", "--top_k=1")[1]
+    assert 0.7 < plain["found"][0]["cosine"] < 0.71 and plain["found"][0]["score"] == "12"
+    monkeypatch.setattr(searching, "open_predictor", lambda folder, say: Opened(Fake, _Trained(folder.name)))
+    (judged,) = call("search", "--text=cat", "--rerank=regress")[1]
+    assert [each["score"] for each in judged["found"]] == [8.0, 8.0]
 
 
 def test_questions_come_from_standard_input(call, collection, monkeypatch):
@@ -74,6 +84,7 @@ class Fake:
     """A model of pairs that prefers long texts, and finds the last word."""
 
     asked = staticmethod(lambda value, place: value)
+    faults = staticmethod(lambda examples: [None] * len(examples))
 
     @staticmethod
     def answers(examples):
@@ -107,11 +118,18 @@ class _Trained:
         (["--text=a", "--pooling=middle"], "middle"),
         (["--text=a", "--top_k=0"], "top_k"),
         (["--text=a", "--threshold=2"], "threshold"),
+        (["--text=a", "--text= "], "a text is empty\n  got:      --text number 2"),
     ],
 )
 def test_mistakes_end_in_one_message(call, collection, flags, message):
     code, lines, err = call("search", *flags)
     assert code == EXIT_USER_ERROR and message in err and "Traceback" not in err and not lines
+
+
+def test_no_question_is_said(call, collection, monkeypatch):
+    monkeypatch.setattr(searching, "standard_input", lambda: iter([]))
+    code, _, err = call("search")
+    assert code == EXIT_USER_ERROR and "nothing is asked" in err
 
 
 def test_a_second_model_of_another_kind_is_refused(call, collection, place):
@@ -120,8 +138,9 @@ def test_a_second_model_of_another_kind_is_refused(call, collection, place):
 
 
 def test_lines_that_are_no_text_are_named(call, place):
-    (place / "bad.jsonl").write_text('{"text": "cat"}\n{"title": "dog"}\n')
-    code, _, err = call("embed", f"--file={place}/bad.jsonl")
-    assert code == EXIT_USER_ERROR and "bad.jsonl, line 2" in err
+    for bad in ('{"title": "dog"}', '{"text": ["dog"]}', '{"text": "dog", "answer": "\\ud83d"}', '{"text": '):
+        (place / "bad.jsonl").write_text(f'{{"text": "cat"}}\n{bad}\n')
+        code, _, err = call("embed", f"--file={place}/bad.jsonl")
+        assert code == EXIT_USER_ERROR and "bad.jsonl, line 2" in err and "Traceback" not in err
     code, _, err = call("embed", f"--file={place}/absent.txt")
     assert code == EXIT_USER_ERROR and "absent.txt" in err

@@ -3,7 +3,6 @@
 Needs torch, transformers, onnx, onnxscript and onnxruntime: pip install -e '.[onnx]'.
 """
 
-import importlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ import numpy as np
 
 from bert_jax.errors import UserError
 from bert_jax.interop.certificate import LOGITS, TOLERANCE, head_outputs, padded_batch
-from bert_jax.models.encoder import EncoderConfig
+from bert_jax.models.encoder import Encoder, EncoderConfig
 
 FILE = "model.onnx"
-PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+HIDDEN = "hidden"  # the vectors of the pieces
 INPUTS = {"input_ids": "input_ids", "input_mask": "attention_mask", "segment_ids": "token_type_ids"}  # ours -> theirs
 LARGEST_IN_ONE_FILE = 1.5e9  # bytes of weights: a file of ONNX ends at 2 GB
 HOW = """import numpy as np
@@ -31,22 +30,12 @@ outputs = session.run(None, {name.name: array for name, array in zip(session.get
 SHAPES = ((4, 24), (1, 5), (32, 9), (2, 512))  # rows and lengths on which both are compared, as far as rows may be so long
 
 
-def require_packages() -> None:
-    for name in PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            raise UserError(
-                "ONNX is written by other packages", got=f"{name} is not installed", fix="pip install -e '.[onnx]'"
-            ) from None
-
-
-def write(folder: Path, source: Path, kind: str, encoder: EncoderConfig, params: dict) -> None:
+def write(folder: Path, source: Path, kind: str, encoder: EncoderConfig, params: dict, pad_id: int) -> None:
     """Writes FILE from a directory of Hugging Face, with rows and their length left open.
 
     Args:
         kind: the class of transformers.
-        params: of ours, whose heads are the outputs.
+        params: of ours, whose heads are the outputs; without any, the vectors of the pieces, and the pooled one if there is one.
     """
     import torch
     import transformers
@@ -57,10 +46,10 @@ def write(folder: Path, source: Path, kind: str, encoder: EncoderConfig, params:
     loaded = getattr(transformers, kind).from_pretrained(
         source, dtype=torch.float32, attn_implementation="eager", local_files_only=True, use_safetensors=True, **options
     )
-    batch = padded_batch(encoder, 0)
+    batch = padded_batch(encoder, pad_id)
     names = _inputs(encoder)
     example = tuple(torch.from_numpy(batch[ours].astype(np.int64)) for ours in names)
-    outputs = _outputs(loaded, example, names, head_outputs(_in_float32(encoder), params, batch))
+    outputs = _outputs(loaded, example, names, outputs_of(encoder, params, batch))
 
     class Tuple(torch.nn.Module):
         """Tensors in order in, tensors in order out."""
@@ -96,6 +85,7 @@ def to_int8(folder: Path) -> None:
     with _quiet():
         quantize_dynamic(folder / FILE, folder / f"int8-{FILE}", per_channel=True, weight_type=QuantType.QInt8)
     (folder / f"int8-{FILE}").replace(folder / FILE)
+    (folder / f"{FILE}.data").unlink(missing_ok=True)  # where the weights of a large model were
 
 
 @contextmanager
@@ -111,7 +101,7 @@ def _quiet() -> Iterator[None]:
             logging.disable(before)
 
 
-def compare(folder: Path, encoder: EncoderConfig, params: dict, *, rounded: bool = False) -> dict[str, float]:
+def compare(folder: Path, encoder: EncoderConfig, params: dict, pad_id: int, *, rounded: bool = False) -> dict[str, float]:
     """Output -> largest difference between ONNX Runtime and ours in float32, at the real places of rows of SHAPES.
 
     Args:
@@ -125,12 +115,12 @@ def compare(folder: Path, encoder: EncoderConfig, params: dict, *, rounded: bool
     session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
     found: dict[str, float] = {}
     for rows, length in SHAPES:
-        batch = padded_batch(encoder, 0, rows, min(length, encoder.longest_row))
+        batch = padded_batch(encoder, pad_id, rows, min(length, encoder.longest_row))
         given = {theirs: batch[ours].astype(np.int64) for ours, theirs in _inputs(encoder).items()}
         names = [output.name for output in session.get_outputs()]
         theirs = dict(zip(names, session.run(None, given)))
         real = batch["input_mask"] > 0
-        ours = head_outputs(_in_float32(encoder), params, batch)
+        ours = outputs_of(encoder, params, batch)
         for name in names:
             array, expected = np.asarray(ours[name]), theirs[name]
             if array.shape[:2] == real.shape:
@@ -142,6 +132,16 @@ def compare(folder: Path, encoder: EncoderConfig, params: dict, *, rounded: bool
                     f"{name} is not what ONNX Runtime computes", got=f"{found[name]:.3g} apart", expected=f"{allowed:.3g}"
                 )
     return found
+
+
+def outputs_of(encoder: EncoderConfig, params: dict, batch: dict) -> dict:
+    """Ours, in float32."""
+    encoder = _in_float32(encoder)
+    found = head_outputs(encoder, params, batch)
+    if params.keys() - {"encoder"}:
+        return found
+    inputs = (batch["input_ids"], batch["segment_ids"], batch["input_mask"])
+    return {HIDDEN: Encoder(encoder).apply({"params": params["encoder"]}, *inputs, train=False).hidden_BLD} | found
 
 
 def _inputs(encoder: EncoderConfig) -> dict[str, str]:
@@ -158,4 +158,5 @@ def _outputs(loaded, example: tuple, names: dict[str, str], ours: dict) -> dict[
 
     with torch.no_grad():
         found = loaded.eval()(**dict(zip(names.values(), example)))
-    return {name: next(key for key in LOGITS[name] if key in found) for name in ours if name in LOGITS}
+    called = LOGITS | {HIDDEN: ("last_hidden_state",)}
+    return {name: next(key for key in called[name] if key in found) for name in ours}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_jax.data.files import new_file, write_synced
+from bert_jax.data.files import disk_errors, new_file, write_synced
 from bert_jax.errors import UserError
 from bert_jax.predict.vectors import Collection, of_length_one
 
@@ -65,14 +65,15 @@ def open_index(collection: Collection):
     index = faiss.IndexHNSWFlat(collection.settings["width"], NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = BUILD_WIDTH
     for shard_ND in collection.shards():
-        index.add(of_length_one(shard_ND))
-    _write(told, path, index, made_of, faiss)
+        index.add(shard_ND)
+    with disk_errors(path, "the index"):
+        _write(told, path, index, made_of, faiss)
     return index
 
 
 def _write(told: Path, path: Path, index, made_of: dict, faiss) -> None:
     told.unlink(missing_ok=True)
     with new_file(path) as new:
-        faiss.write_index(index, str(new))
+        write_synced(new, faiss.serialize_index(index).tobytes())
     with new_file(told) as new:
         write_synced(new, json.dumps(made_of).encode())

@@ -6,6 +6,7 @@ objects, and then shard-00000.npz, their vectors, of length 1; and when all are 
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,7 @@ class Collection(NamedTuple):
         return sha256_of(self.folder / MANIFEST)
 
     def shards(self) -> Iterator[np.ndarray]:
-        """float32[at most SHARD, D], vectors of length 1 but for rounding, in order."""
+        """float32[at most SHARD, D], vectors of length 1, in order."""
         for number in range(-(-self.count // SHARD)):
             yield _read_vectors(self.folder / f"shard-{number:05d}.npz")
 
@@ -86,7 +87,8 @@ def write(
         if (folder / f"shard-{-(-count // SHARD):05d}.npz").exists():
             raise UserError("the collection was made of more texts", got=folder, fix=FIX)
         with new_file(folder / MANIFEST) as new:
-            hashes = {path.name: sha256_of(path) for path in sorted(folder.glob("shard-*"))}
+            names = [f"shard-{number:05d}{suffix}" for number in range(-(-count // SHARD)) for suffix in (".jsonl", ".npz")]
+            hashes = {name: sha256_of(folder / name) for name in names}
             write_synced(new, (json.dumps({"count": count, "files": hashes}, indent=1) + "\n").encode())
     return Collection(folder, dict(settings), count)
 
@@ -113,13 +115,15 @@ def open_collection(folder: Path, settings: Mapping) -> Collection:
             expected=settings[name],
             fix=f"ask with the model that made it, or {FIX}",
         )
-    for name in manifest["files"]:
-        if not (folder / name).exists():
-            raise UserError("a file of the collection is gone", got=folder / name, fix=FIX)
+    for name, digest in manifest["files"].items():
+        if not (folder / name).exists() or sha256_of(folder / name) != digest:
+            raise UserError("a file of the collection is gone or damaged", got=folder / name, fix=FIX)
     return Collection(folder, found, manifest["count"])
 
 
 def _settle(folder: Path, settings: Mapping) -> None:
+    for left in folder.glob(".*.tmp"):  # by a killed process
+        left.unlink()
     found = _read_json(folder / SETTINGS)
     if found is None:
         with new_file(folder / SETTINGS) as new:
@@ -163,6 +167,6 @@ def _read_vectors(path: Path) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             vectors_ND = arrays["vectors"].astype(np.float32)
-            return vectors_ND * arrays["scales"] if "scales" in arrays else vectors_ND
-    except (OSError, ValueError, KeyError) as error:
+            return of_length_one(vectors_ND * arrays["scales"] if "scales" in arrays else vectors_ND)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError("a shard of the collection cannot be read", got=f"{path}: {error}", fix=FIX) from None

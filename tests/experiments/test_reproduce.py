@@ -241,7 +241,7 @@ def test_the_encoders_of_a_table_read_one_store(table, tmp_path):
 
 def test_a_task_with_two_metrics_is_run_once_and_fills_both_columns(tmp_path):
     table = reproduce.TABLES["bert/table2"]
-    scale = table.scales["desk"]
+    scale = table.scales["lab"]
     assert [run.name for run in tables.runs(table, scale, tmp_path)][:2] == [
         "BERT-base, seed 1, pretraining",
         "BERT-base, seed 1, squad1_dev_split",

@@ -17,7 +17,8 @@ pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 OUTPUTS = {
     "BertForPreTraining": {"masked_lm", "next_sentence"},
-    "BertModel": {"pooled"},
+    "BertModel": {"pooled", "hidden"},
+    "DistilBertModel": {"hidden"},
     "RobertaForTokenClassification": {"token_classifier"},
     "DistilBertForQuestionAnswering": {"answer_start", "answer_end"},
     "ModernBertForSequenceClassification": {"classifier"},
@@ -79,16 +80,22 @@ def onnx_weights(path) -> list[np.ndarray]:
     return [format_.numpy_helper.to_array(each) for each in format_.load(path).graph.initializer]
 
 
+def test_a_generator_as_stablehlo_is_refused(tmp_path, capsys):
+    given = ["convert", f"--workdir={tmp_path}", f"--to={tmp_path}/out", "--format=stablehlo", "--part=generator"]
+    assert main(given) == EXIT_USER_ERROR and "the generator beside the encoder" in capsys.readouterr().err
+
+
 def test_int8_of_another_format_is_refused(tmp_path, capsys):
     given = ["convert", f"--workdir={tmp_path}", f"--to={tmp_path}/out", "--format=hf", "--int8"]
     assert main(given) == EXIT_USER_ERROR and "--int8 is of ONNX alone" in capsys.readouterr().err
 
 
 def test_the_command_names_what_is_not_installed(workdir, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(onnx, "PACKAGES", ("torch", "no_such_package"))
-    given = ["convert", f"--workdir={tmp_path}", f"--to={tmp_path}/out", "--format=onnx"]
-    assert main(given) == EXIT_USER_ERROR
-    assert "no_such_package is not installed\n  do:       pip install -e '.[onnx]'" in capsys.readouterr().err
+    for form, extra in (("onnx", "onnx"), ("stablehlo", "export")):
+        monkeypatch.setitem(convert.PACKAGES, form, ("json", "no_such_package"))
+        given = ["convert", f"--workdir={tmp_path}", f"--to={tmp_path}/out", f"--format={form}"]
+        assert main(given) == EXIT_USER_ERROR
+        assert f"no_such_package is not installed\n  do:       pip install -e '.[{extra}]'" in capsys.readouterr().err
 
 
 def test_the_command_writes_stablehlo_that_jax_reads(workdir, tmp_path, capsys):

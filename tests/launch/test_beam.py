@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib.util
 import json
 import lzma
 import subprocess
@@ -16,6 +17,7 @@ from bert_jax import inputs
 from bert_jax.data import prepare as one_machine
 from bert_jax.data import shards, sources
 from bert_jax.errors import EXIT_USER_ERROR, UserError
+from bert_jax.text import kinds
 from launch import beam, beam_parts
 from tests import tiny
 from tests.data.small import TWELVE, many_documents
@@ -140,6 +142,50 @@ def test_a_shard_that_fails_leaves_nothing_and_is_named(config, tmp_path, monkey
     assert by_workers(config, tmp_path / "W") == by_one_machine(config, tmp_path / "one")
 
 
+def test_a_file_that_changes_meanwhile_is_named(config, tmp_path):
+    def changed(names, job):
+        surveys = [beam_parts.survey(numbered, job) for numbered in enumerate(names)]
+        (tmp_path / "text/a.txt").write_text("d e f\n\n" + (tmp_path / "text/a.txt").read_text())
+        for part in beam_parts.parts(surveys, SHARD_BYTES):
+            beam_parts.write(part, job)
+
+    with pytest.raises(UserError, match=r"changed while it was read\n.*a\.txt"):
+        by_workers(config, tmp_path / "W", changed)
+
+
+def test_what_is_no_store_is_not_deleted(config, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    config.data.store = str(tmp_path / "mine")
+    with pytest.raises(UserError, match="something else where the store would go\n.*thesis.txt"):
+        by_workers(config, tmp_path / "W")
+    fsspec = pytest.importorskip("fsspec", reason="no fsspec: pip install -e '.[gcs]'")
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/bkt/mine/thesis.txt", b"years of work")
+    config.data.store = "memory://bkt/mine"
+    with pytest.raises(UserError, match="something else"):
+        by_workers(config, tmp_path / "W")
+    assert files.exists("/bkt/mine/thesis.txt") and (tmp_path / "mine/thesis.txt").exists()
+
+
+def test_a_vocabulary_in_a_bucket_comes_with_the_files_beside_it(config, tmp_path):
+    fsspec = pytest.importorskip("fsspec", reason="no fsspec: pip install -e '.[gcs]'")
+    kinds.learn_vocabulary("bytelevel", ["a b c d"] * 9, tmp_path / "vocab.json", vocab_size=300, do_lower_case=False)
+    files = fsspec.filesystem("memory")
+    for path in tmp_path.glob("*.*"):
+        files.put_file(str(path), f"/bkt/words/{path.name}")
+    config.text.kind, config.text.do_lower_case, config.text.vocab_file = "bytelevel", False, "memory://bkt/words/vocab.json"
+    ours = kinds.load("bytelevel", tmp_path / "vocab.json", False)
+    assert beam._vocabulary(config, "W").content_hash == ours.content_hash
+
+
+@pytest.mark.parametrize("pattern", ["nowhere://bkt/*.txt", "memory://bkt/none/*.txt"])
+def test_places_that_cannot_be_read_are_named(pattern):
+    pytest.importorskip("fsspec", reason="no fsspec: pip install -e '.[gcs]'")
+    with pytest.raises(UserError, match=pattern.partition("*")[0]):
+        beam.input_files(pattern)
+
+
 def test_a_store_that_is_there_is_not_made_again(config, tmp_path, capsys):
     made = by_workers(config, tmp_path / "W")
     assert by_workers(config, tmp_path / "W", run=lambda *_: pytest.fail("ran")) == made
@@ -195,9 +241,9 @@ def test_text_and_store_in_a_bucket(config, tmp_path):
     assert len(places) >= 2 and all(place.startswith("memory://") for place in places)
 
 
+@pytest.mark.skipif(bool(importlib.util.find_spec("apache_beam")), reason="Apache Beam is installed")
 def test_without_beam_one_message_says_what_to_do(tmp_path):
     command = [sys.executable, "-m", "launch.beam", "--config=configs/bert.py:tiny", f"--workdir={tmp_path}"]
     done = subprocess.run(command, cwd=tiny.ROOT, capture_output=True, text=True)
-    if "Apache Beam is not installed" not in done.stderr:
-        pytest.skip("Apache Beam is installed here")
-    assert done.returncode == EXIT_USER_ERROR and "launch/README.md" in done.stderr
+    assert done.returncode == EXIT_USER_ERROR
+    assert "Apache Beam is not installed" in done.stderr and "launch/README.md" in done.stderr

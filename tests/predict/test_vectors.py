@@ -92,14 +92,23 @@ def test_small_dtypes_are_near(tmp_path, dtype, apart):
         assert arrays["vectors"].dtype == dtype
 
 
-@pytest.mark.parametrize("change", ["another text", "fewer", "more", "encoder", "dtype"])
-def test_a_folder_of_something_else_is_refused(tmp_path, change):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("another text", "of other texts"),
+        ("fewer", "of more texts"),
+        ("another in the middle", "of other texts"),
+        ("encoder", "vectors of another encoder"),
+        ("dtype", "vectors of another dtype"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(tmp_path, change, message):
     make(tmp_path)
-    given = {"another text": objects(35, "other"), "fewer": objects(20), "more": objects(45)}.get(change, objects(35))
+    given = {"another text": objects(35, "other"), "fewer": objects(20)}.get(change, objects(35))
     changed = {"encoder": "def"} if change == "encoder" else {"dtype": "int8"} if change == "dtype" else {}
-    if change == "more":  # texts at the end are new, which is allowed as long as the shards before them are full
+    if change == "another in the middle":
         given = given[:7] + [{"text": "new 99"}] + given[7:]
-    with pytest.raises(UserError, match="other texts|more texts|vectors of another"):
+    with pytest.raises(UserError, match=message):
         write(tmp_path, given, vectors_of, SETTINGS | changed, say=str)
     assert open_collection(tmp_path, SETTINGS).count == 35
 
@@ -108,7 +117,15 @@ def test_another_encoder_and_a_missing_shard_are_named(tmp_path):
     make(tmp_path)
     with pytest.raises(UserError, match="another encoder: encoder differs"):
         open_collection(tmp_path, SETTINGS | {"encoder": "def"})
-    (tmp_path / "shard-00002.npz").unlink()
+    shard = tmp_path / "shard-00002.npz"
+    whole = shard.read_bytes()
+    for damaged in (whole[:-30], b"", whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
+        shard.write_bytes(damaged)
+        with pytest.raises(UserError, match="gone or damaged(.|\n)*shard-00002.npz"):
+            open_collection(tmp_path, SETTINGS)
+        with pytest.raises(UserError, match="cannot be read"):
+            vectors._read_vectors(shard)
+    shard.unlink()
     with pytest.raises(UserError, match="shard-00002.npz"):
         open_collection(tmp_path, SETTINGS)
     with pytest.raises(UserError, match="no settings.json"):
