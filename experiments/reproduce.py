@@ -1,6 +1,7 @@
 """Runs what is missing of a table of a paper, then prints the table. Killed at any moment, the same command goes on."""
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -137,9 +138,20 @@ def _keep(runs: Sequence[Run], folder: Path, kept: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     for name in ("table.md", "table.tex", "table.csv", "table.png"):
         shutil.copy(folder / name, kept / name)
-    for run in runs:
+    for run in runs:  # each after what it begins with
         if run.result():
-            (kept / run.folder.name).mkdir(exist_ok=True)
-            for name in (*tables.SEALED, tables.SEAL):
-                shutil.copy(run.folder / name, kept / run.folder.name / name)
+            copy = run._replace(folder=kept / run.folder.name, begins_with=run.begins_with and kept / run.begins_with.name)
+            copy.folder.mkdir(exist_ok=True)
+            for name in tables.SEALED:
+                text = (run.folder / name).read_text(encoding="utf-8").rstrip("\n")
+                files.write(copy.folder / name, _without_places(text, folder))
+            copy.seal()
     print(f"kept in {kept}")
+
+
+def _without_places(text: str, folder: Path) -> str:
+    """Folders of the machine are nobody's concern where a table is published."""
+    places = {str(folder): "."} | ({data: "BERT_JAX_DATA"} if (data := os.environ.get("BERT_JAX_DATA")) else {})
+    for place, shown in places.items():
+        text = text.replace(place, shown)
+    return text

@@ -166,6 +166,14 @@ def test_runs_of_another_version_of_the_code_are_not_mixed_with_new_ones_unless_
     assert "Code: " in (text := (folder / "table.md").read_text()) and '"another"' in text and text.count('"code"') == 2
 
 
+def test_what_is_kept_names_no_folder_of_the_machine(started, call, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_JAX_DATA", "/somebody/data")
+    call("--keep", str(tmp_path / "kept"))
+    texts = [path.read_text() for path in (tmp_path / "kept").rglob("*.json*")]
+    assert len(texts) == 5 * 11 and not [text for text in texts if str(tmp_path) in text or "/somebody" in text]
+    assert any('"./bert-base-s1"' in text for text in texts)
+
+
 def test_what_is_kept_gives_the_same_table_without_the_checkpoints(started, call, tmp_path):
     full = call(f"--keep={tmp_path / 'kept'}")[1]
     shutil.rmtree(tmp_path / "bert-table5-smoke")
