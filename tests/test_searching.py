@@ -81,7 +81,7 @@ def test_texts_of_a_plain_file_and_small_dtypes(call, place):
 
 
 class Fake:
-    """A model of pairs that prefers long texts, and finds the last word."""
+    """A model of pairs that prefers long texts and those on tax, and finds the last word."""
 
     asked = staticmethod(lambda value, place: value)
     faults = staticmethod(lambda examples: [None] * len(examples))
@@ -89,7 +89,7 @@ class Fake:
     @staticmethod
     def answers(examples):
         return [
-            {"score": float(len(each["text_pair"]))}
+            {"score": len(each["text_pair"]) + 10.0 * ("tax" in each["text_pair"])}
             if "text_pair" in each
             else {"answer": each["paragraph"].split()[-1], "begin": 4, "end": 8, "score": float("runs" in each["paragraph"])}
             for each in examples
@@ -99,9 +99,9 @@ class Fake:
 def test_a_second_model_orders_anew_and_a_reader_finds_the_answer(call, collection, monkeypatch):
     monkeypatch.setattr(searching, "open_predictor", lambda folder, say: Opened(Fake, _Trained(folder.name)))
     (found,) = call("search", "--text=dog", "--top_k=3", "--rerank=regress", "--reader=answer")[1]
-    assert [each["text"] for each in found["found"]] == ["cat sits", "dog runs", "tax law"]  # of equal scores the nearest
-    assert [each["score"] for each in found["found"]] == [8.0, 8.0, 7.0]
-    assert found["answer"] == {"answer": "runs", "begin": 4, "end": 8, "score": 1.0, "found": 1}
+    assert [each["text"] for each in found["found"]] == ["tax law", "cat sits", "dog runs"]  # of equal scores the nearest
+    assert [each["score"] for each in found["found"]] == [17.0, 8.0, 8.0]
+    assert found["answer"] == {"answer": "runs", "begin": 4, "end": 8, "score": 1.0, "found": 2}
     assert call("search", "--text=dog", "--threshold=0.99", "--reader=answer")[1][0]["answer"] is None
 
 
