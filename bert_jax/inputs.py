@@ -116,7 +116,7 @@ def _require_words(tokenizer: Tokenizer, words_file: Path, path: Path) -> None:
         )
 
 
-def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) -> Path:
+def prepare_store(config, workdir: Path, *, shard_bytes: int = prepare.SHARD_BYTES, say: Callable[[str], None] = print) -> Path:
     """Tokenises the text into the store, unless it is there."""
     folder = store_path(config, workdir)
     data, num_workers = config.data, worker_count(config)
@@ -133,6 +133,7 @@ def prepare_store(config, workdir: Path, *, say: Callable[[str], None] = print) 
             segmenter=data.segmenter,
             on_bad_input=data.on_bad_input,
             num_workers=num_workers,
+            shard_bytes=shard_bytes,
             progress=Progress("tokenising", say),
         )
         say(f"tokenised {report.describe()}")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bert_jax import config as configs
 from bert_jax import inputs
-from bert_jax.data import prepare, sources
 from bert_jax.data.files import sha256_of
 from experiments.proofs.commands import ROOT, data, timed
 
@@ -28,7 +27,8 @@ def beam(scratch: Path) -> dict:
         "data.input_file": data() / "text/wiki_en/shard-0[0-3].txt.xz",
     }
     settings = [f"--config.{key}={value}" for key, value in text.items()]
-    wanted, found = _by_one_machine(settings, scratch / "one"), {}
+    one = inputs.prepare_store(configs.load("configs/bert.py:base", settings), scratch / "one", shard_bytes=MIB * 2**20)
+    wanted, found = _contents(one), {}
     for number, (name, flags) in enumerate(RUNNERS.items()):
         workdir = scratch / str(number)
         command = [python, "-m", "launch.beam", "--config=configs/bert.py:base", f"--workdir={workdir}", f"--shard-mib={MIB}"]
@@ -37,21 +37,6 @@ def beam(scratch: Path) -> dict:
         different = sorted(name for name in made.keys() | wanted.keys() if made.get(name) != wanted.get(name))
         found[name] = {"seconds": seconds, "files": len(made), "different_from_one_machine": different}
     return {"shards": sum(name.startswith("train/ids-") for name in wanted), "runners": found}
-
-
-def _by_one_machine(settings: list[str], folder: Path) -> dict[str, str]:
-    config = configs.load("configs/bert.py:base", settings)
-    prepare.prepare(
-        lambda report: sources.read_units(config.data.input_file, config.data.input_format, report),
-        inputs.open_vocabulary(config, folder),
-        folder,
-        held_out_fraction=config.data.held_out_fraction,
-        source=sources.description(config.data.input_file, config.data.input_format),
-        segmenter=config.data.segmenter,
-        on_bad_input=config.data.on_bad_input,
-        shard_bytes=MIB * 2**20,
-    )
-    return _contents(folder)
 
 
 def _contents(folder: Path) -> dict[str, str]:

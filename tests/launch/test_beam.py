@@ -14,8 +14,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax import inputs
-from bert_jax.data import prepare as one_machine
-from bert_jax.data import shards, sources
+from bert_jax.data import shards
 from bert_jax.errors import EXIT_USER_ERROR, UserError
 from bert_jax.text import kinds
 from launch import beam, beam_parts
@@ -62,22 +61,14 @@ def config(tmp_path, monkeypatch):
         "data.input_file": text,
         "data.input_format": "sentences",
         "data.held_out_fraction": 0.2,
+        "data.num_workers": 1,
         "text.vocab_file": vocabulary,
     }
     return configs.load(f"{tiny.ROOT}/configs/bert.py:tiny", [f"{key}={value}" for key, value in values.items()])
 
 
-def by_one_machine(config, folder: Path) -> dict[str, str]:
-    one_machine.prepare(
-        lambda report: sources.read_units(config.data.input_file, config.data.input_format, report),
-        inputs.open_vocabulary(config, folder),
-        folder,
-        held_out_fraction=config.data.held_out_fraction,
-        source=sources.description(config.data.input_file, config.data.input_format),
-        on_bad_input=config.data.on_bad_input,
-        shard_bytes=SHARD_BYTES,
-    )
-    return contents(folder)
+def by_one_machine(config, workdir: Path) -> dict[str, str]:
+    return contents(inputs.prepare_store(config, workdir, shard_bytes=SHARD_BYTES))
 
 
 def contents(folder: Path) -> dict[str, str]:
