@@ -136,6 +136,7 @@ def published(layers: int, width: int, vocab_size: int, do_lower_case: bool):
     )
     config.data.input_format = "auto"  # auto, sentences (one a line), paragraphs, wiki (<doc> blocks), jsonl, parquet
     config.data.on_bad_input = "stop"  # or skip: leave out what cannot be read, and count it
+    config.data.drop_duplicates = False  # of documents with the same text keep the first alone
     config.data.segmenter = ""  # Chinese words for whole-word masking: jieba, or presegmented (by blanks in the text)
     config.data.num_workers = 0  # processes that tokenise; 0: one for each core
     config.data.store = ""  # where the tokenised text lies; empty: in the workdir

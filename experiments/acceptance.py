@@ -26,6 +26,7 @@ from experiments.proofs import (
     others,
     plans,
     robust,
+    searching,
     students,
     tasks,
 )
@@ -59,6 +60,7 @@ PROOFS = {
     "tasks_same_answers": finetuning.tasks_same_answers,
     "tasks_seeds": finetuning.tasks_seeds,
     "exports": exports.exports,
+    "search": searching.search,
     "sst2": tasks.sst2,
     "conll2003": tasks.conll2003,
     "squad_dev_split": tasks.squad_dev_split,

@@ -14,8 +14,8 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from bert_jax.data import shards, units
-from bert_jax.data.encode import Encoder
+from bert_jax.data import parse, shards, units
+from bert_jax.data.encode import Encoder, digest
 from bert_jax.data.files import write_synced
 from bert_jax.data.report import SKIP, Report
 from bert_jax.data.units import Unit
@@ -41,6 +41,7 @@ class Survey(NamedTuple):
     name: str
     sizes: tuple[int, ...] | None  # raw bytes of each unit; None where the file cannot be used
     checksums: tuple[int, ...] = ()  # CRC-32 of each
+    keys: tuple[bytes, ...] = ()  # shards.keys_of the documents of each, one behind the other; none where duplicates are kept
 
 
 class Stretch(NamedTuple):
@@ -56,6 +57,7 @@ class Part(NamedTuple):
 
     number: int
     stretches: tuple[Stretch, ...]
+    met: frozenset[bytes] = frozenset()  # see shards.ShardWriter
 
 
 def survey(numbered_file: tuple[int, str], job: Job) -> Survey:
@@ -63,13 +65,20 @@ def survey(numbered_file: tuple[int, str], job: Job) -> Survey:
     told = f"{shards.RECORDS}/{survey_name(number)}"
     report = Report(job.given["on_bad_input"])
     try:
-        found = [(len(unit.raw), zlib.crc32(unit.raw)) for unit in units_of(name, job, report)]
+        found = [(len(unit.raw), zlib.crc32(unit.raw), _keys(unit, job)) for unit in units_of(name, job, report)]
     except UserError as error:
         publish_json(job.folder, told, {ERROR: str(error)})
         return Survey(number, name, None)
-    sizes, checksums = (tuple(of) for of in zip(*found)) if found else ((), ())
+    sizes, checksums, keys = (tuple(of) for of in zip(*found)) if found else ((), (), ())
     publish_json(job.folder, told, {"name": name, "sizes": sizes, "checksums": checksums, "report": report.to_dict()})
-    return Survey(number, name, sizes, checksums)
+    return Survey(number, name, sizes, checksums, keys)
+
+
+def _keys(unit: Unit, job: Job) -> bytes:
+    if not job.given["drop_duplicates"]:
+        return b""
+    documents = parse.documents(unit, Report(SKIP))  # what is bad in them is told by whoever writes them
+    return b"".join(shards.keys_of(b"".join(map(digest, documents))))
 
 
 def parts(surveys: Iterable[Survey], shard_bytes: int) -> list[Part]:
@@ -77,17 +86,23 @@ def parts(surveys: Iterable[Survey], shard_bytes: int) -> list[Part]:
     surveys = sorted(surveys)
     if any(each.sizes is None for each in surveys):
         return []
-    numbering, found = shards.Numbering(shard_bytes), []
-    for _, name, sizes, checksums in surveys:
-        for place, size in enumerate(sizes):
+    numbering, found, keys_of = shards.Numbering(shard_bytes), [], []
+    for _, name, sizes, checksums, keys in surveys:
+        for place, (size, mine) in enumerate(zip_longest(sizes, keys, fillvalue=b"")):
             number = numbering.next(size)
             if number == len(found):
                 found.append([])
+                keys_of.append(set())
+            keys_of[-1] |= shards.apart(mine)
             if not found[-1] or found[-1][-1].name != name:
                 found[-1].append(Stretch(name, place, ()))
             last = found[-1][-1]
             found[-1][-1] = last._replace(checksums=(*last.checksums, checksums[place]))
-    return [Part(number, tuple(stretches)) for number, stretches in enumerate(found)]
+    planned, met = [], set()
+    for number, (stretches, keys) in enumerate(zip(found, keys_of, strict=True)):
+        planned.append(Part(number, tuple(stretches), frozenset(keys & met)))
+        met |= keys
+    return planned
 
 
 def write(part: Part, job: Job) -> int:
@@ -97,7 +112,8 @@ def write(part: Part, job: Job) -> int:
     with _scratch(job.folder) as scratch:
         shards.make_folders(Path(scratch))
         try:
-            shards.write_shard(Path(scratch), part.number, job.given, job.settled, chain.from_iterable(streams), job.encoder)
+            units_now, met = chain.from_iterable(streams), set(part.met)
+            shards.write_shard(Path(scratch), part.number, job.given, job.settled, met, units_now, job.encoder)
         except UserError as error:
             publish_json(job.folder, record, {ERROR: str(error)})
             return part.number

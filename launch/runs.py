@@ -20,7 +20,7 @@ from bert_jax.errors import UserError
 ONE_CELL = "seeds"  # the name of the cell that is the config as it stands
 CELL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 # What a vocabulary and a token store are made from: runs that agree on these keys share them.
-SHAPES_THE_STORE = ("text.", "data.input_", "data.on_bad_input", "data.segmenter", "data.held_out_", "data.store")
+SHAPES_THE_STORE = ("text.", "data.input_", "data.on_bad_input", "data.drop_", "data.segmenter", "data.held_out_", "data.store")
 
 
 class Run(NamedTuple):

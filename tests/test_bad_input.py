@@ -95,6 +95,16 @@ def test_an_edited_shard(fails, tmp_path, corpus):
     assert f"damaged: {shard}" in fails("train", *tiny.arguments(corpus))
 
 
+def test_a_store_with_copies_where_they_are_to_be_dropped(fails, tmp_path, corpus):
+    assert run_command("vocab", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    assert run_command("prepare", tmp_path / "W", *tiny.arguments(corpus)) == 0
+    assert "holds all" in fails("train", *tiny.arguments(corpus), "--config.data.drop_duplicates=True")
+
+
+def test_a_mixture_by_weights_whose_copies_are_to_be_dropped(fails, tmp_path, corpus):
+    assert "again and again" in fails("prepare", *tiny.arguments(f"{corpus}=1"), "--config.data.drop_duplicates=True")
+
+
 def test_another_segmenter_than_that_of_the_store(fails, tmp_path, corpus):
     assert run_command("vocab", tmp_path / "W", *tiny.arguments(corpus)) == 0
     assert run_command("prepare", tmp_path / "W", *tiny.arguments(corpus)) == 0

@@ -28,6 +28,7 @@ class Encoded(NamedTuple):
     digests: bytes  # SHA-256 of the text of each document
     cjk_characters: int
     report: Report
+    source: str
     share: float
 
 
@@ -55,9 +56,10 @@ class Encoder:
             starts,
             lengths[lengths > 0],
             kept[kept > 0],
-            b"".join(_digest(document) for document, count in zip(documents, kept) if count),
+            b"".join(digest(document) for document, count in zip(documents, kept) if count),
             sum(len(segment.CHARACTER.findall(text)) for text in texts if not text.isascii()),
             report,
+            unit.source,
             unit.share,
         )
 
@@ -95,7 +97,7 @@ class Encoder:
         return np.fromiter(map(len, pieces), np.int32, len(pieces)) // self.tokenizer.id_dtype.itemsize
 
 
-def _digest(document: list[str]) -> bytes:
+def digest(document: list[str]) -> bytes:
     return hashlib.sha256("".join(f"{sentence}\n" for sentence in document).encode()).digest()
 
 

@@ -1,4 +1,5 @@
-"""Raw text to a token store (see store.py), by all cores, streamed: memory grows neither with the corpus nor with its files.
+"""Raw text to a token store (see store.py), by all cores, streamed: memory grows neither with the corpus nor with its files,
+but for some 100 bytes a document where duplicates are dropped.
 
 This process reads the files and cuts them into units; workers make arrays of units; this process appends them, in order, to the
 shards of the two splits. A shard is finished when its files and then a record of them are on disk. After a kill, the next prepare
@@ -37,6 +38,7 @@ def prepare(
     source: str,
     segmenter: str = segment.NONE,
     on_bad_input: str = "stop",
+    drop_duplicates: bool = False,
     num_workers: int = 1,
     shard_bytes: int = SHARD_BYTES,
     progress: Callable[[Report, float], None] = lambda report, share: None,
@@ -48,7 +50,7 @@ def prepare(
 
     Args:
         read_units: gives the text from its start, as sources.read_units does.
-        held_out_fraction, segmenter, on_bad_input, shard_bytes: see shards.settings.
+        held_out_fraction, segmenter, on_bad_input, drop_duplicates, shard_bytes: see shards.settings.
         source: where the text came from, for the manifest.
         progress: called with the totals so far and the share of the input that is done.
 
@@ -63,6 +65,7 @@ def prepare(
         held_out_fraction=held_out_fraction,
         segmenter=segmenter,
         on_bad_input=on_bad_input,
+        drop_duplicates=drop_duplicates,
         shard_bytes=shard_bytes,
     )
     encoder = Encoder(tokenizer, segmenter, on_bad_input)
@@ -91,14 +94,14 @@ def _write_shards(temporary: Path, given: dict, read_units, encoder: Encoder, nu
     reading, read = Report(encoder.on_bad_input), Report(encoder.on_bad_input)
     for record in records:
         read.merge(Report(**record["report"]))
-    shard = None
+    shard, met = None, shards.met_in(temporary, len(records))
     for encoded in workers.map_in_order(encoder, stretches.unfinished(read_units(reading)), num_workers):
         number = stretches.waiting.popleft()
         if shard is None or number != shard.number:
             if shard:
                 records.append(shard.close(stretches.hashes[shard.number]))
             settled = records[-1]["settled"] if records else {}
-            shard = ShardWriter(temporary, number, given, settled)
+            shard = ShardWriter(temporary, number, given, settled, met)
         shard.append(encoded)
         read.merge(encoded.report)
         progress(read, encoded.share)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -29,10 +29,18 @@ RECORDS = (
 )
 SENTENCE_LENGTHS, DOCUMENT_LENGTHS = LENGTHS = "sentence_lengths", "document_lengths"
 SPLITS = (store.TRAIN, store.HELD_OUT)
+COPIES = "documents that stood in the text before"
+KEY_BYTES = 16  # of a digest tell documents apart: among 10^10 of them two are the same with a chance of 10^-19
 
 
 def settings(
-    tokenizer: Tokenizer, *, held_out_fraction: float, segmenter: str, on_bad_input: str, shard_bytes: int = SHARD_BYTES
+    tokenizer: Tokenizer,
+    *,
+    held_out_fraction: float,
+    segmenter: str,
+    on_bad_input: str,
+    drop_duplicates: bool,
+    shard_bytes: int = SHARD_BYTES,
 ) -> dict:
     """All that decides, beside the text, what the arrays hold; it is in the manifest.
 
@@ -40,6 +48,7 @@ def settings(
         held_out_fraction: wanted share of documents kept from training, between 0 and 1.
         segmenter: see segment.open_segmenter.
         on_bad_input: "stop" or "skip", see report.Report.
+        drop_duplicates: of documents with the same text the first alone is kept.
         shard_bytes: a shard is full with so many bytes of raw text.
 
     Raises:
@@ -50,6 +59,7 @@ def settings(
     segment.open_segmenter(segmenter)
     return {
         "code": _code_versions(segmenter),
+        "drop_duplicates": drop_duplicates,
         "held_out_fraction": held_out_fraction,
         "normaliser_sha256": store.normaliser_hash(tokenizer),
         "on_bad_input": on_bad_input,
@@ -98,7 +108,13 @@ def hash_unit(hash_, unit: Unit) -> None:
 
 
 def write_shard(
-    folder: Path, number: int, given: Mapping, settled: Mapping[str, bool], units: Iterable[Unit], encoder: Encoder
+    folder: Path,
+    number: int,
+    given: Mapping,
+    settled: Mapping[str, bool],
+    met: set[bytes],
+    units: Iterable[Unit],
+    encoder: Encoder,
 ) -> dict:
     """Writes the shard that these units are; returns its record.
 
@@ -106,8 +122,9 @@ def write_shard(
         folder: see make_folders.
         given: settings.
         settled: see settle; of the whole text.
+        met: see ShardWriter.
     """
-    shard, text_hash = ShardWriter(folder, number, given, settled), hashlib.sha256()
+    shard, text_hash = ShardWriter(folder, number, given, settled, met), hashlib.sha256()
     for unit in units:
         hash_unit(text_hash, unit)
         shard.append(encoder(unit))
@@ -140,6 +157,16 @@ def require_two(settled: Mapping[str, bool], report: Report) -> None:
         )
 
 
+def keys_of(digests: bytes) -> Iterator[bytes]:
+    """What tells each document from others."""
+    return (digests[place : place + KEY_BYTES] for place in range(0, len(digests), DIGEST_BYTES))
+
+
+def apart(keys: bytes) -> set[bytes]:
+    """Keys that stand one behind the other."""
+    return {keys[place : place + KEY_BYTES] for place in range(0, len(keys), KEY_BYTES)}
+
+
 def _first_words(digests: bytes) -> np.ndarray:
     return np.frombuffer(digests, ">u8").reshape(-1, DIGEST_BYTES // 8)[:, 0]
 
@@ -147,9 +174,15 @@ def _first_words(digests: bytes) -> np.ndarray:
 class ShardWriter:
     """Divides what the workers made of a stretch of text between the splits."""
 
-    def __init__(self, temporary: Path, number: int, given: Mapping, settled: Mapping[str, bool]):
-        """Args: settled: the sides of the first two different documents, as far as they are met."""
+    def __init__(self, temporary: Path, number: int, given: Mapping, settled: Mapping[str, bool], met: set[bytes]):
+        """
+        Args:
+            settled: the sides of the first two different documents, as far as they are met.
+            met: keys_of documents of earlier shards, at least of those that this one repeats; those of its own are added. Looked
+                at only where duplicates are dropped.
+        """
         self.number, self._temporary, self._settled = number, temporary, dict(settled)
+        self._met, self._new = (met if given["drop_duplicates"] else None), []
         self._vocab_size, self._fraction = given["vocabulary"]["size"], given["held_out_fraction"]
         dtypes = {store.IDS: id_dtype(self._vocab_size), **store.SIDE_ARRAYS}
         self._writers = {
@@ -163,22 +196,32 @@ class ShardWriter:
         self._cjk_characters = 0
 
     def append(self, encoded: Encoded) -> None:
-        is_held_out = self._sides(encoded.digests)
-        sentence_held_out = np.repeat(is_held_out, encoded.document_lengths)
-        token_held_out = np.repeat(sentence_held_out, encoded.sentence_lengths)
-        for split, documents, sentences, tokens in (
-            (store.TRAIN, ~is_held_out, ~sentence_held_out, ~token_held_out),
-            (store.HELD_OUT, is_held_out, sentence_held_out, token_held_out),
-        ):
+        is_kept, is_held_out = self._kept(encoded), self._sides(encoded.digests)
+        for split, documents in ((store.TRAIN, is_kept & ~is_held_out), (store.HELD_OUT, is_kept & is_held_out)):
+            sentences = np.repeat(documents, encoded.document_lengths)
+            tokens = np.repeat(sentences, encoded.sentence_lengths)
             writers = self._writers[split]
             writers[store.IDS].append(encoded.ids[tokens])
             writers[store.WORD_STARTS].append(encoded.word_starts[tokens])
             writers[SENTENCE_LENGTHS].append(encoded.sentence_lengths[sentences])
             writers[DOCUMENT_LENGTHS].append(encoded.document_lengths[documents])
-        self._unigram_counts += np.bincount(encoded.ids[~token_held_out], minlength=self._vocab_size)
+            if split == store.TRAIN:
+                self._unigram_counts += np.bincount(encoded.ids[tokens], minlength=self._vocab_size)
         self._text_hash.update(encoded.digests)
         self._report.merge(encoded.report)
         self._cjk_characters += encoded.cjk_characters
+
+    def _kept(self, encoded: Encoded) -> np.ndarray:
+        """bool[documents], False where a document stood in the text before and duplicates are dropped; its report counts them."""
+        kept = np.ones(len(encoded.document_lengths), bool)
+        for number, key in enumerate(keys_of(encoded.digests) if self._met is not None else ()):
+            if key in self._met:
+                kept[number] = False
+            else:
+                self._met.add(key)
+                self._new.append(key)
+        encoded.report.note(COPIES, encoded.source, int((~kept).sum()))
+        return kept
 
     def _sides(self, digests: bytes) -> np.ndarray:
         """bool[documents], True where a document is held out."""
@@ -206,6 +249,7 @@ class ShardWriter:
             }
             sync_folder(self._temporary / split)
         np.save(self._temporary / RECORDS / _counts_name(self.number), self._unigram_counts, allow_pickle=False)
+        write_synced(self._temporary / RECORDS / _keys_name(self.number), b"".join(self._new))
         record = {
             "cjk_characters": self._cjk_characters,
             "files": files,
@@ -230,6 +274,15 @@ def write_json(path: Path, value: dict) -> None:
 
 def _lengths_name(split: str, name: str, number: int) -> str:
     return f"{split}-{store.shard_name(name, number)}"
+
+
+def met_in(folder: Path, num_shards: int) -> set[bytes]:
+    """keys_of the documents of so many finished shards, where duplicates are dropped."""
+    return apart(b"".join((folder / RECORDS / _keys_name(number)).read_bytes() for number in range(num_shards)))
+
+
+def _keys_name(number: int) -> str:
+    return f"keys-{number:05d}.bin"
 
 
 def _counts_name(number: int) -> str:

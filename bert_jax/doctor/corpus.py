@@ -199,7 +199,7 @@ class Corpus:
         documents, sentences = self.report.documents, self.report.sentences
         count, places = self.documents.copies()
         if count:
-            fix = "leave them out: what is repeated is learned by heart"
+            fix = "leave them out, for what is repeated is learned by heart: data.drop_duplicates does where all letters agree"
             examples = [f"{place}: as in {first}" for place, first in places]
             what = "documents with the words of an earlier one, in any case and punctuation"
             yield Fault(what, fix, count, documents, examples)

@@ -106,7 +106,7 @@ def _tuned(workdir: Path, config: str, start: Path, settings: dict) -> dict:
 def chinese(scratch: Path, steps: int = CHINESE_STEPS, seeds=SEEDS, given: dict | None = None) -> dict:
     """An encoder pretrained here against the same network as it is drawn, and a linear model of character n-grams beside; on
     Resume NER a chain over the tags against none, from the pretrained encoder."""
-    starts, figures = _chinese_starts(scratch, steps), {}
+    starts, figures = chinese_starts(scratch, steps), {}
     for task, (config, metric, settings) in CHINESE_TASKS.items():
         settings = settings | (given or {})
         scores = {
@@ -129,7 +129,7 @@ def chinese(scratch: Path, steps: int = CHINESE_STEPS, seeds=SEEDS, given: dict 
     return {"steps_pretrained": steps, "seeds": list(seeds), "tasks": figures, "resume_zh_crf": crf}
 
 
-def _chinese_starts(scratch: Path, steps: int) -> dict[str, Path]:
+def chinese_starts(scratch: Path, steps: int) -> dict[str, Path]:
     """The encoder pretrained on Chinese Wikipedia, and one that has the vocabulary of it and made one step of rate 0."""
     text = {
         "data.input_file": data() / "text" / "wiki_zh" / "*.xz",

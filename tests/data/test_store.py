@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bert_jax.data.encode import Encoder
+from bert_jax.data.shards import COPIES
 from bert_jax.data.store import open_store
 from bert_jax.data.units import Unit
 from bert_jax.errors import UserError
@@ -88,6 +89,21 @@ def test_fewer_than_two_different_documents_are_refused(tmp_path, documents):
 def test_a_held_out_fraction_out_of_range_is_refused(tmp_path, fraction):
     with pytest.raises(UserError, match="held_out_fraction"):
         make_store(tmp_path / "store", held_out_fraction=fraction)
+
+
+def test_copies_are_dropped_wherever_they_stand_and_the_first_alone_is_kept(tmp_path):
+    different = many_documents(30)
+    rng = np.random.default_rng(0)
+    copies = [different[number] for number in rng.integers(0, 30, 50)]
+    documents = [*different[:20], *copies[:25], *different[20:], *copies[25:], [" ".join(different[3])]]
+    once = list(map(list, dict.fromkeys(map(tuple, documents))))
+    for shard_bytes in (100, 10**6):
+        store = make_store(tmp_path / f"one-{shard_bytes}", documents, drop_duplicates=True, shard_bytes=shard_bytes)
+        same = make_store(tmp_path / f"two-{shard_bytes}", once, shard_bytes=shard_bytes)
+        assert texts_of(store.train) == texts_of(same.train) and texts_of(store.held_out) == texts_of(same.held_out)
+        assert np.array_equal(store.unigram_counts, same.unigram_counts)
+        assert store.manifest["report"]["notes"] == {COPIES: len(documents) - len(once)}
+        assert store.manifest["report"]["documents"] == 81
 
 
 def test_shards_read_like_one_file(tmp_path):
@@ -276,6 +292,14 @@ def test_an_interrupted_prepare_goes_on_from_its_finished_shards(tmp_path, monke
     assert 0 < len(encoded) < 25
     assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "store"]
+
+
+def test_an_interrupted_prepare_knows_the_documents_of_its_finished_shards(tmp_path):
+    documents = [*many_documents(), *many_documents()]
+    make_interrupted(tmp_path / "store", 50, documents, shard_bytes=300, drop_duplicates=True)
+    make_store(tmp_path / "store", documents, shard_bytes=300, drop_duplicates=True)
+    make_store(tmp_path / "fresh", documents, shard_bytes=300, drop_duplicates=True)
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax import inputs
-from bert_jax.data import shards
+from bert_jax.data import shards, store
 from bert_jax.errors import EXIT_USER_ERROR, UserError
 from bert_jax.text import kinds
 from launch import beam, beam_parts
@@ -96,6 +96,18 @@ def test_bad_input_is_skipped_and_counted_as_by_one_machine(config, tmp_path):
     (tmp_path / "text/f.txt").write_bytes(b"")
     config.data.on_bad_input = "skip"
     assert by_workers(config, tmp_path / "W") == by_one_machine(config, tmp_path / "one")
+
+
+@pytest.mark.parametrize("run", [in_turn, backwards])
+def test_copies_are_dropped_as_by_one_machine(config, tmp_path, run):
+    """In one file, over files and over shards; and a document without a piece."""
+    text = tmp_path / "text"
+    (text / "d.txt").write_text(f"\u200b\n\n{(text / 'a.txt').read_text()}\n\n\u200b\n")
+    config.data.drop_duplicates = True
+    made = by_workers(config, tmp_path / "W", run)
+    assert made == by_one_machine(config, tmp_path / "one")
+    report = json.loads((tmp_path / "W/store" / store.MANIFEST).read_text())["report"]
+    assert report["notes"][shards.COPIES] == 1 + 41
 
 
 def test_the_sides_are_settled_where_the_second_document_comes_late(config, tmp_path):
