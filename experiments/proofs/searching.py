@@ -32,7 +32,12 @@ CHARACTERS_OF_A_SENTENCE = range(8, 60)
 KILLS = 3
 LOOKED_AT = 1000  # of the vectors, embedded again
 CHINESE_STEPS = 3000
-JUDGE = FAST | {"data.max_seq_length": 64, "data.max_train_examples": 20_000, "train.train_batch_size": 32}
+JUDGE = FAST | {
+    "data.max_seq_length": 64,
+    "data.max_train_examples": 20_000,
+    "train.train_batch_size": 32,
+    "train.num_train_epochs": 2.0,
+}
 
 Pair = tuple[str, str, bool]  # a question, another, whether they ask the same
 
