@@ -19,6 +19,7 @@ STORED = frozenset(
     "dot_general conv_general_dilated gather scatter scatter-add reduce_sum reduce_max reduce_min argmax argmin "
     "random_bits threefry2x32 sort top_k cumsum".split()
 ).union(LOOPS)
+DRAWN = frozenset(["random_bits", "threefry2x32"])
 KINDS = WEIGHTS, GRADIENTS, KEPT, WORKING = "weights", "gradients", "kept", "working"
 
 
@@ -71,6 +72,7 @@ class _Value:
     kind: str = WORKING
     share: float = 1.0
     split: bool = False
+    drawn: bool = False  # made of random numbers alone
 
     @property
     def size(self) -> float:
@@ -120,7 +122,7 @@ def _write_out(jaxpr: Jaxpr, arguments: list[_Value], ops: list[_Op]) -> list[_V
     return values(jaxpr.outvars)
 
 
-def _place(ops: Iterable[_Op], gradients: Mapping[tuple, Place], tensor: int) -> None:
+def _place(ops: Sequence[_Op], gradients: Mapping[tuple, Place], tensor: int) -> None:
     """Sets kind, share and split of every value."""
 
     def set_(value: _Value, split: bool, kind: str = WORKING) -> None:
@@ -131,10 +133,10 @@ def _place(ops: Iterable[_Op], gradients: Mapping[tuple, Place], tensor: int) ->
             value.share = 1 / tensor if value.split else 1.0
 
     for op in ops:
-        split = [value.split for value in op.ins]
         if op.name != "scan":
             for out in op.outs:
-                set_(out, _product_is_split(op) if op.name == "dot_general" else any(split))
+                set_(out, _is_split(op))
+                out.drawn = op.name in DRAWN or any(value.drawn for value in op.ins) and _nothing_else(op)
             continue
         (body,), first_stacked = op.bodies, op.params["num_carry"]
         for outer, inner in zip(op.ins, body.arguments):
@@ -142,12 +144,23 @@ def _place(ops: Iterable[_Op], gradients: Mapping[tuple, Place], tensor: int) ->
         _place(body.ops, gradients, tensor)
         for number, (inner, outer) in enumerate(zip(body.outs, op.outs)):
             set_(outer, inner.split, KEPT if number >= first_stacked else WORKING)
+    for op in reversed(ops):  # random numbers are drawn where what is split reads them
+        for value in op.ins if any(out.split for out in op.outs) else ():
+            if value.drawn and value.shape and not value.split:
+                value.split, value.share = True, 1 / tensor
 
 
-def _product_is_split(op: _Op) -> bool:
-    """Where both operands are split, what is split is summed over, unless it is an axis of batches, as the heads of attention."""
+def _nothing_else(op: _Op) -> bool:
+    return op.name not in STORED and all(value.drawn or not value.shape for value in op.ins)
+
+
+def _is_split(op: _Op) -> bool:
+    """Of a product where both operands are split, what is split is summed over, unless it is an axis of batches, as the heads of
+    attention. Rows that are looked up in a split table are added up too: all devices but one have none of them."""
     split = [value.split for value in op.ins]
-    return any(split) and (not all(split) or bool(_batch_axes(op)))
+    if op.name == "gather":
+        return False
+    return any(split) and (op.name != "dot_general" or not all(split) or bool(_batch_axes(op)))
 
 
 def _batch_axes(op: _Op) -> tuple[int, ...]:

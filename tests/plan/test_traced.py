@@ -72,3 +72,22 @@ def test_a_split_product_is_added_up_where_the_split_axis_is_summed_over():
     found = needed(run, X, W, W, places=split, tensor=2)
     assert found.summed == SMALL
     assert found.stored["working"] == SMALL / 2 + SMALL  # the first product is split, the second whole
+
+
+def test_rows_looked_up_in_a_split_table_are_whole():
+    def run(table, ids, w):
+        return jnp.sum(table[ids] @ w)
+
+    ids = jax.ShapeDtypeStruct((10,), jnp.int32)
+    found = needed(run, W, ids, W, places=[Place(0.5, True), Place(), Place(0.5, True)], tensor=2)
+    assert found.stored["working"] == SMALL + SMALL / 2  # and the product with them is split
+
+
+def test_random_numbers_are_drawn_where_what_is_split_reads_them():
+    def run(x, w, key):
+        kept = jax.random.bits(key, x.shape) > 7
+        return jnp.sum(jnp.where(kept, x @ w, 0.0) @ w)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    found = needed(run, X, W, key, places=[Place(), Place(0.5, True), Place()], tensor=2)
+    assert found.stored["working"] == SMALL / 2 + SMALL / 2 + SMALL  # the numbers, the split product, the whole one
