@@ -81,6 +81,7 @@ def test_rows_looked_up_in_a_split_table_are_whole():
     ids = jax.ShapeDtypeStruct((10,), jnp.int32)
     found = needed(run, W, ids, W, places=[Place(0.5, True), Place(), Place(0.5, True)], tensor=2)
     assert found.stored["working"] == SMALL + SMALL / 2  # and the product with them is split
+    assert found.summed == 0
 
 
 def test_random_numbers_are_drawn_where_what_is_split_reads_them():
