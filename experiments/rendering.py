@@ -63,12 +63,17 @@ def rows_of(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], t
         published = [theirs.rows[row].get(column) for column in columns]
         rows.append([row, "ours", *map(figure, summaries)])
         if theirs.rows[row]:
-            rows.append(["", "published", *("" if value is None else f"{value:.1f}" for value in published)])
+            rows.append(["", "published", *("" if value is None else _as_printed(value) for value in published)])
         if theirs.rows[row] and scale.judges_values:
             verdicts = [value_verdict(*pair) if pair[1] is not None else "" for pair in zip(summaries, published)]
             rows.append(["", "published is", *verdicts])
-    rows.append([COMMONEST, "ours", *(_majority(found, column) for column in columns)])
-    return rows
+    guesses = [_majority(found, column) for column in columns]
+    return [*rows, [COMMONEST, "ours", *guesses]] if any(guesses) else rows
+
+
+def _as_printed(value: float) -> str:
+    """With one decimal at least, and with two where there are two."""
+    return max(f"{value:.1f}", f"{value:g}", key=len)
 
 
 def figure(summary: Summary) -> str:

@@ -112,7 +112,8 @@ def _text_of(name: str, scale: Scale, folder: Path) -> str:
     path = folder / "shared" / "text.txt"
     if not path.exists():
         make_folder(path.parent)
-        scale.text(path)
+        scale.text(part := path.with_suffix(".part"))
+        part.replace(path)
     return str(path)
 
 

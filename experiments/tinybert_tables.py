@@ -1,7 +1,7 @@
 """TinyBERT paper: the students beside their teacher and beside one that learned alone (table 1, without STS-B, whose labels are
-numbers, and so without the average), what each stage contributes (table 2), and what each loss (table 3, without a loss in both
-stages, of which the paper says nothing, and without that of the prediction by the labels instead). Nothing is learned from its
-augmented data, so its row without them is not here."""
+numbers, and so without the average), what each stage contributes (table 2), and what each loss (table 3). There a loss is left
+out of both stages, of which the paper says nothing, and for that of the prediction the labels stand in. Nothing is learned from its
+augmented data, so that its row without them is not here."""
 
 from collections.abc import Mapping
 
@@ -52,7 +52,7 @@ PUBLISHED = {
 }
 DESK_ABOUT = (
     "a teacher of 4 x 256, 2,000 steps, and students of 2 x 128 for 4 x 312 and 2 x 256 for 6 x 768, 1,000 steps, of 32 rows of "
-    "64 pieces on 20 MB of Wikipedia, 8,000 word pieces; tasks: at most 20,000 examples each, every stage 3 epochs at the one "
+    "64 pieces on 20 MB of Wikipedia, 8,000 word pieces; tasks: at most 5,000 examples each, every stage 3 epochs at the one "
     "rate 5e-4; without augmented data"
 )
 PAPER_ABOUT = (
@@ -63,7 +63,7 @@ PAPER_ABOUT = (
 
 def _desk(columns: Mapping[str, Column]) -> Scale:
     pretraining = {"data.max_seq_length": 64, "data.max_predictions_per_seq": 10, "model.matmul_dtype": "bfloat16"}
-    finetuning = TINY_TASKS | {"train.num_train_epochs": 3.0}
+    finetuning = TINY_TASKS | {"data.max_train_examples": 5000, "train.num_train_epochs": 3.0}
     return Scale(DESK_ABOUT, TINY, pretraining, finetuning, columns, text=WIKIPEDIA)
 
 
