@@ -1,7 +1,9 @@
 """TinyBERT paper: the students beside their teacher and beside one that learned alone (table 1, without STS-B, whose labels are
-numbers, and so without the average), what each stage contributes (table 2), and what each loss (table 3). There a loss is left
-out of both stages, of which the paper says nothing, and for that of the prediction the labels stand in. Nothing is learned from its
-augmented data, so that its row without them is not here."""
+numbers, and so without the average), what each stage contributes (table 2), and what each loss (table 3).
+
+In table 3 a loss is left out of both stages, of which the paper says nothing, and for that of the prediction the labels stand in.
+Nothing is learned from augmented data, so that the paper's row without them is not here.
+"""
 
 from collections.abc import Mapping
 

@@ -181,13 +181,15 @@ def test_a_cell_stands_as_long_as_all_that_it_rests_on(started, call, tmp_path, 
     assert full[-2][6].endswith("[first-mrpc-tiny-layers-s1](first-mrpc-tiny-layers-s1/result.json)")
     assert (folder / "shared" / "text.txt").read_text() == "made"
     assert call(f"--keep={tmp_path / 'kept'}")[1] == full == call("--table", f"--workdir={tmp_path / 'kept'}")[1]
-    shutil.rmtree(folder / "first-mrpc-tiny-layers-s1")
-    assert [row[2] for row in call("--table")[1][2:5]] == ["not run", "not run", "65.0 (1)"]
-    assert call()[1] == full
-    shutil.rmtree(folder / "t-mrpc-s1")
-    assert [row[2] for row in call("--table")[1][2:5]] == ["6.2 (1)", "not run", "65.0 (1)"]
-    shutil.rmtree(folder / "e-s1")
-    assert [row[2] for row in call("--table")[1][2:5]] == ["not run"] * 3
+    left = {
+        "first-mrpc-tiny-layers-s1": ["not run", "not run", "65.0 (1)"],
+        "t-mrpc-s1": ["6.2 (1)", "not run", "65.0 (1)"],
+        "e-s1": ["not run"] * 3,
+    }
+    for gone, shown in left.items():
+        shutil.rmtree(folder / gone)
+        assert [row[2] for row in call("--table")[1][2:5]] == shown
+        assert call()[1] == full
 
 
 def test_a_run_of_another_config_is_no_cell_and_is_not_overwritten(started, call, tmp_path, monkeypatch, capsys):
