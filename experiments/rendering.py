@@ -10,7 +10,7 @@ from pathlib import Path
 from bert_jax.metrics.statistics import Summary
 from bert_jax.report import drawing
 from experiments.cells import NOT_RUN, Cell, Effect, value_verdict
-from experiments.tables import Published, Run, Scale, Table
+from experiments.tables import STS_SCORE, Published, Run, Scale, Table
 from launch.table import markdown
 
 COMMONEST = "always the commonest class"
@@ -48,7 +48,8 @@ def _about(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell]) ->
         if column.stand_in:
             yield f"Column {name} has a stand-in: {column.stand_in}."
     parts = [part for cell in found.values() for part in cell.parts]
-    for sizes in sorted({(part.score.name, part.run.result()["num_examples"]["dev"]) for part in parts if part.score.config}):
+    of_tasks = [part for part in parts if part.score.config and part.score.metric != STS_SCORE]
+    for sizes in sorted({(part.score.name, part.run.result()["num_examples"]["dev"]) for part in of_tasks}):
         yield "Scored on {}: {:,} examples.".format(*sizes)
     versions = {json.dumps(part.run.made_by()) for part in parts}
     yield f"Code: {', '.join(sorted(versions)) or NOT_RUN}."
