@@ -52,7 +52,12 @@ PRETRAINING += [f"word_place.py:{row}" for row in ("tiny", "base")]
 PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 PRETRAINING += [f"modern.py:{row}" for row in ("tiny", "base", "large")]
-CROSSED = ("base-masked_lm-pieces-bert", "tiny-next_sentence-words-modern", "tiny-replaced-pieces-albert")
+CROSSED = (
+    "base-masked_lm-pieces-bert",
+    "tiny-next_sentence-words-modern",
+    "tiny-replaced-pieces-modern",
+    "base-replaced-words-albert",
+)
 PRETRAINING += [f"equal_data.py:{row}" for row in CROSSED]
 
 
