@@ -9,9 +9,10 @@ Argument: SIZE-OBJECTIVE-MASKS-ENCODER, by default the one above.
     MASKS      pieces, words
     ENCODER    bert; albert, one set of weights for all layers and a narrow table of pieces; modern, ModernBERT's layers
 Hardware: any; base as configs/bert.py.
-Expected: of no paper. `python -m experiments reproduce equal_data/matrix` fills the table. Not yet run here.
+Expected: of no paper. `python -m experiments reproduce equal_data/matrix --scale=desk` fills the table. Not yet run here.
 Source of the recipe: that of configs/bert.py at length 128, with masks drawn anew in every epoch; what sets an objective or an
-encoder apart is as in configs/electra.py, albert.py and modern.py. ELECTRA has the masks of the others, not its own, and a generator of half the width.
+encoder apart is as in configs/electra.py, albert.py and modern.py. ELECTRA has the masks of the others, not its own, and a
+generator of half the width.
 """
 
 import runpy
