@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -75,6 +75,23 @@ def work(path: str, action: Callable[[Path], int], *, writes: bool, index: int =
         return code if mirror.push_at_last() or code != EXIT_DONE else EXIT_USER_ERROR
 
 
+def bring(path: str, names: Iterable[str], folder: Path) -> None:
+    """Copies those of the named files that this folder of a bucket has into a folder here, as old as they are there.
+
+    Raises:
+        UserError: as work.
+    """
+    files, there = _filesystem(path), path.removeprefix(SCHEME).strip("/")
+    make_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".bring-") as aside:
+        mirror = Mirror(files, there, Path(aside))
+        for name in names:
+            if mirror.fetch(name):
+                changed = files.modified(f"{there}/{name}").timestamp()
+                os.utime(mirror.here / name, (changed, changed))
+                (mirror.here / name).replace(folder / name)
+
+
 def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert_jax"
 
@@ -134,7 +151,7 @@ class Mirror:
             (self.here / name).unlink()
         self._same = {name: self._same[name] for name in alike}
         for name in sorted(whole.keys() - alike):
-            if self._fetch(name):
+            if self.fetch(name):
                 self._same[name] = [*_stamp(self.here / name), whole[name]]
         for folder, _, _ in sorted(os.walk(self.here), reverse=True):
             if not os.listdir(folder):  # a folder of a step or a store would be taken for one
@@ -143,8 +160,8 @@ class Mirror:
         self._same |= {name: [*NOT_HERE, found[name]] for name in broken}
         make_folder(self.here)
 
-    def _fetch(self, name: str) -> bool:
-        """False where it was deleted since it was listed."""
+    def fetch(self, name: str) -> bool:
+        """False where it is not there, or no longer."""
         part = self._folder / ".part"
         with self._told("read"):
             try:

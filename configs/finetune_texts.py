@@ -4,7 +4,8 @@
 
 P is the workdir of a trained model, in the language of the task. Argument: chnsenticorp (the default), lcqmc, afqmc, ocnli, imdb;
 imdb-head_tail and imdb-chunks read more of a review than its first 512 pieces; sick, entailment of sentences in place of MNLI,
-scored on its test set; qnli_dev_split, learned from four fifths of QNLI's dev set and asked about the rest.
+scored on its test set; qnli_dev_split, learned from four fifths of QNLI's dev set and asked about the rest. The first word of one
+of these with a row of TinyBERT behind it, sick-tinybert-layers for instance, is for students, as in configs/finetune_glue.py.
 Data: the files that bert_jax/tasks/chinese.py, reviews.py and stand_ins.py list, under the folder that BERT_JAX_DATA or
 data.folder names.
 Hardware: any.
@@ -36,9 +37,12 @@ ROWS = {  # length, batch, rate, epochs, what is read of a long text
 
 def get_config(arg=None):
     row = arg or "chnsenticorp"
-    if row not in ROWS:
-        raise ValueError(f"{row!r} is none of {', '.join(ROWS)}")
-    config = runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))["recipe"](row.partition("-")[0])
+    glue = runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))
+    task, _, step = row.partition("-")
+    row, step = (row, "") if row in ROWS else (task, step)
+    if row not in ROWS or step not in glue["ROWS"]:
+        raise ValueError(f"{arg!r} is none of {', '.join(ROWS)}, with or without a row of TinyBERT behind the task")
+    config = glue["recipe"](task)
     length, size, rate, epochs, long_texts = ROWS[row]
     config.data.max_seq_length = length
     config.data.long_texts = long_texts
@@ -46,4 +50,5 @@ def get_config(arg=None):
     config.optim.learning_rate = rate
     config.train.train_batch_size = size
     config.train.num_train_epochs = epochs
+    glue["ROWS"][step](config)
     return config

@@ -10,6 +10,7 @@ from experiments import tables
 from experiments.tables import Claim, Published, Run, Scale, Score, Table
 
 SHOWN, OPPOSITE, UNDERPOWERED, NOT_RUN = "shown", "opposite", "underpowered", "not run"
+HIGHER, LOWER = "higher", "lower"  # where no number is published
 MAJORITY = "majority_accuracy"
 
 
@@ -33,34 +34,29 @@ class Cell(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """Of row less other in a column: the published difference, ours over the seeds that both have, and the verdict."""
+    """Of row less other in a column: the published difference, None where there is none, ours over the seeds that both have, and
+    the verdict."""
 
     claim: Claim
     column: str
-    published: float
+    published: float | None
     ours: Summary
     verdict: str
 
 
 def cells(table: Table, scale: Scale, folder: Path) -> dict[tuple[str, str], Cell]:
     """(row, column) -> the cell, from the folders of the runs."""
-    pretrained = {
-        (encoder, seed)
-        for encoder in table.encoders
-        for seed in scale.seeds
-        if tables.pretraining(table, scale, folder, encoder, seed).result()
-    }
     found = {}
-    for name, row in table.rows.items():
-        for column, (scores, _) in scale.columns.items():
+    for row in table.rows:
+        for name, column in scale.columns.items():
+            scores = column.of(row)
             parts = [
                 part
                 for seed in scale.seeds
-                if (row.encoder, seed) in pretrained
                 for score in scores
-                if (part := _part(tables.finetuning(table, scale, folder, name, score, seed), score, seed))
+                if (part := _part(tables.scored(table, scale, folder, row, score, seed), score, seed))
             ]
-            found[name, column] = Cell(parts, _by_seed(parts, len(scores)))
+            found[row, name] = Cell(parts, _by_seed(parts, len(scores)))
     return found
 
 
@@ -69,7 +65,8 @@ def _part(run: Run, score: Score, seed: int) -> Part | None:
     if not result:
         return None
     majority = result["metrics"].get(MAJORITY)
-    return Part(run, seed, score, 100 * result["metrics"][score.metric], None if majority is None else 100 * majority)
+    value = score.times * result["metrics"][score.metric]
+    return Part(run, seed, score, value, None if majority is None else 100 * majority)
 
 
 def _by_seed(parts: Sequence[Part], number_of_tasks: int) -> dict[int, float]:
@@ -79,11 +76,12 @@ def _by_seed(parts: Sequence[Part], number_of_tasks: int) -> dict[int, float]:
 
 
 def effects(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], theirs: Published) -> list[Effect]:
+    """Of the columns in which both rows are published, or all where nothing is of one of them."""
     return [
         _effect(claim, column, found, theirs)
         for claim in table.claims
         for column in scale.columns
-        if {column} <= theirs.rows[claim.row].keys() & theirs.rows[claim.other].keys()
+        if all(column in theirs.rows[row] for row in claim) or not all(theirs.rows[row] for row in claim)
     ]
 
 
@@ -91,21 +89,23 @@ def _effect(claim: Claim, column: str, found: Mapping, theirs: Published) -> Eff
     """Seeds are paired: with one seed two rows learn from the same text in the same order."""
     ours, others = (found[row, column].by_seed for row in claim)
     differences = summarise([ours[seed] - others[seed] for seed in ours if seed in others])
-    published = theirs.rows[claim.row][column] - theirs.rows[claim.other][column]
+    values = [theirs.rows[row].get(column) for row in claim]
+    published = None if None in values else values[0] - values[1]
     return Effect(claim, column, published, differences, verdict(differences, published))
 
 
-def verdict(differences: Summary, published: float) -> str:
-    """Of the 95% interval of the mean difference: whether it lies on the published side of 0, on the other, or over it.
+def verdict(differences: Summary, published: float | None) -> str:
+    """Of the 95% interval of the mean difference: whether it lies on the published side of 0, on the other, or over it; without a
+    published difference, on which side it lies.
 
     One seed has no interval, and a published difference of 0 no side.
     """
     if not differences.n:
         return NOT_RUN
-    if not published or math.isnan(differences.low):
+    if published == 0 or math.isnan(differences.low):
         return UNDERPOWERED
-    low, high = (differences.low, differences.high) if published > 0 else (-differences.high, -differences.low)
-    return SHOWN if low > 0 else OPPOSITE if high < 0 else UNDERPOWERED
+    above, below = (HIGHER, LOWER) if published is None else (SHOWN, OPPOSITE) if published > 0 else (OPPOSITE, SHOWN)
+    return above if differences.low > 0 else below if differences.high < 0 else UNDERPOWERED
 
 
 def value_verdict(ours: Summary, published: float) -> str:

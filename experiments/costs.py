@@ -12,7 +12,7 @@ from experiments.tables import Scale, Table
 from launch.table import markdown
 
 MFU = 0.4
-LEARNED = {"text.vocab_file": ""}  # plan needs the size of a vocabulary alone
+NOT_THERE_YET = {"text.vocab_file": "", "init_checkpoint": ""}  # plan needs the size of a vocabulary alone
 
 
 def as_markdown(table: Table, scale: Scale, target: hardware.Slice) -> str:
@@ -35,7 +35,7 @@ def _rows(table: Table, scale: Scale, target: hardware.Slice) -> Iterator[tuple[
         if of.teacher:  # plan opens the teacher, which is not there yet
             continue
         config = tables.pretraining(table, scale, Path(), encoder, scale.seeds[0]).config
-        job = open_job(config, target, LEARNED)
+        job = open_job(config, target, NOT_THERE_YET)
         phases = [
             planning.PhasePlan(phase, job.steps(phase), estimate(job, phase), planning.flops_of_model(job, phase), None, 0, False)
             for phase in job.rows.phases

@@ -10,7 +10,7 @@ from pathlib import Path
 from bert_jax.metrics.statistics import Summary
 from bert_jax.report import drawing
 from experiments.cells import NOT_RUN, Cell, Effect, value_verdict
-from experiments.tables import Published, Scale, Table
+from experiments.tables import STS_SCORE, Published, Run, Scale, Table
 from launch.table import markdown
 
 COMMONEST = "always the commonest class"
@@ -19,6 +19,7 @@ WHAT_VERDICTS_MEAN = (
     "from the same text: shown where it lies on the published side of 0, opposite where on the other, underpowered where it "
     "holds 0 or there is one seed."
 )
+WITHOUT_PUBLISHED = " Where no number is published: higher or lower, by the side on which it lies."
 FORMULA = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$"}
 
 
@@ -32,7 +33,7 @@ def as_markdown(
         markdown(rows_of(table, scale, found, theirs)),
         f"Published: {theirs.source}. All numbers are percent; ours: mean ± standard deviation [95% interval] (seeds).",
         markdown(_effect_rows(effects)),
-        WHAT_VERDICTS_MEAN,
+        WHAT_VERDICTS_MEAN + WITHOUT_PUBLISHED * any(effect.published is None for effect in effects),
     ]
     if runs := _run_rows(found, folder):
         parts += ["## Runs", markdown(runs)]
@@ -43,11 +44,12 @@ def _about(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell]) ->
     yield f"Runs: {scale.about}. Seeds: {', '.join(map(str, scale.seeds))}."
     if not scale.judges_values:
         yield "Values are not comparable with the published ones at this scale; differences of rows are looked at instead."
-    for column, (_, stand_in) in scale.columns.items():
-        if stand_in:
-            yield f"Column {column} has a stand-in: {stand_in}."
+    for name, column in scale.columns.items():
+        if column.stand_in:
+            yield f"Column {name} has a stand-in: {column.stand_in}."
     parts = [part for cell in found.values() for part in cell.parts]
-    for sizes in sorted({(part.score.name, part.run.result()["num_examples"]["dev"]) for part in parts}):
+    of_tasks = [part for part in parts if part.score.config and part.score.metric != STS_SCORE]
+    for sizes in sorted({(part.score.name, part.run.result()["num_examples"]["dev"]) for part in of_tasks}):
         yield "Scored on {}: {:,} examples.".format(*sizes)
     versions = {json.dumps(part.run.made_by()) for part in parts}
     yield f"Code: {', '.join(sorted(versions)) or NOT_RUN}."
@@ -61,12 +63,18 @@ def rows_of(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], t
         summaries = [found[row, column].summary for column in columns]
         published = [theirs.rows[row].get(column) for column in columns]
         rows.append([row, "ours", *map(figure, summaries)])
-        rows.append(["", "published", *("" if value is None else f"{value:.1f}" for value in published)])
-        if scale.judges_values:
+        if theirs.rows[row]:
+            rows.append(["", "published", *("" if value is None else _as_printed(value) for value in published)])
+        if theirs.rows[row] and scale.judges_values:
             verdicts = [value_verdict(*pair) if pair[1] is not None else "" for pair in zip(summaries, published)]
             rows.append(["", "published is", *verdicts])
-    rows.append([COMMONEST, "ours", *(_majority(found, column) for column in columns)])
-    return rows
+    guesses = [_majority(found, column) for column in columns]
+    return [*rows, [COMMONEST, "ours", *guesses]] if any(guesses) else rows
+
+
+def _as_printed(value: float) -> str:
+    """With one decimal at least, and with two where there are two."""
+    return max(f"{value:.1f}", f"{value:g}", key=len)
 
 
 def figure(summary: Summary) -> str:
@@ -92,18 +100,22 @@ def _effect_rows(effects: Sequence[Effect]) -> list[list[str]]:
         shown = NOT_RUN if not ours.n else f"{ours.mean:+.1f}"
         if not math.isnan(ours.low):
             shown += f" [{ours.low:+.1f}, {ours.high:+.1f}] ({ours.n})"
-        rows.append([f"{claim.row} less {claim.other}", column, f"{published:+.1f}", shown, verdict])
+        rows.append([f"{claim.row} less {claim.other}", column, "" if published is None else f"{published:+.1f}", shown, verdict])
     return rows
 
 
 def _run_rows(found: Mapping[tuple[str, str], Cell], folder: Path) -> list[list[str]]:
     """Where the figures of each cell come from."""
-    rows = [["row", "column", "seed", "task", "", "run", "begins with"]]
+    rows = [["row", "column", "seed", "task", "", "run", "rests on"]]
     for (row, column), cell in found.items():
         for run, seed, score, value, _ in cell.parts:
-            links = (f"[{path.name}]({path.relative_to(folder)}/result.json)" for path in (run.folder, run.begins_with))
-            rows.append([row, column, str(seed), score.name, f"{value:.2f}", *links])
+            link, *others = (f"[{path.name}]({path.relative_to(folder)}/result.json)" for path in _folders(run))
+            rows.append([row, column, str(seed), score.name, f"{value:.2f}", link, ", ".join(others)])
     return rows if len(rows) > 1 else []
+
+
+def _folders(run: Run) -> list[Path]:
+    return [run.folder, *(other.folder for other in run.rests_on)]
 
 
 def as_latex(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], theirs: Published) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax import hardware, jobs
+from bert_jax.config import make_folder
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from bert_jax.report import drawing
 from experiments import (
     albert_tables,
+    bert4rec_tables,
     bert_score_tables,
     bert_tables,
     cells,
@@ -20,11 +22,14 @@ from experiments import (
     costs,
     distilbert_tables,
     electra_tables,
+    equal_data_tables,
     lamb_tables,
     rendering,
     roberta_tables,
+    sentence_tables,
     spanbert_tables,
     tables,
+    tinybert_tables,
 )
 from experiments.tables import Run, Scale, Table
 from launch import table as files
@@ -38,7 +43,11 @@ PAPERS = (
     spanbert_tables,
     lamb_tables,
     distilbert_tables,
+    tinybert_tables,
+    sentence_tables,
+    bert4rec_tables,
     chinese_tables,
+    equal_data_tables,
 )
 TABLES = {table.name: table for paper in PAPERS for table in paper.TABLES}
 
@@ -57,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{'finished' if run.result() else 'missing':10s}{run.name}: {run.folder}")
         return EXIT_DONE
     if not given.table:
-        runs = list(tables.runs(table, scale, folder, given.text or _text_of(given.scale, scale)))
+        runs = list(tables.runs(table, scale, folder, given.text or _text_of(given.scale, scale, folder)))
         if not given.other_code:
             tables.check_code(runs)
         tables.check(table, scale, folder)
@@ -95,10 +104,17 @@ def _known(what: str, name: str, known: dict):
     return known[name]
 
 
-def _text_of(name: str, scale: Scale) -> str:
+def _text_of(name: str, scale: Scale, folder: Path) -> str:
     if scale.text is None:
         raise UserError(f"scale {name} needs a text to pretrain on", fix="give --text='my_text/*.txt'")
-    return str(jobs.data_folder() / scale.text) if scale.text else ""
+    if not callable(scale.text):
+        return str(jobs.data_folder() / scale.text) if scale.text else ""
+    path = folder / "shared" / "text.txt"
+    if not path.exists():
+        make_folder(path.parent)
+        scale.text(part := path.with_suffix(".part"))
+        part.replace(path)
+    return str(path)
 
 
 def _execute(runs: Sequence[Run]) -> bool:
@@ -121,7 +137,7 @@ def _execute(runs: Sequence[Run]) -> bool:
 
 def _show(table: Table, name: str, folder: Path) -> None:
     """Prints the table; where there is a folder, writes it there."""
-    scale, theirs = table.scales[name], tables.published(table.name)
+    scale, theirs = table.scales[name], tables.published(table)
     found = cells.cells(table, scale, folder)
     effects = cells.effects(table, scale, found, theirs)
     text = rendering.as_markdown(table, name, found, effects, theirs, folder)
@@ -138,15 +154,19 @@ def _keep(runs: Sequence[Run], folder: Path, kept: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     for name in ("table.md", "table.tex", "table.csv", "table.png"):
         shutil.copy(folder / name, kept / name)
-    for run in runs:  # each after what it begins with
+    for run in runs:  # each after what it rests on
         if run.result():
-            copy = run._replace(folder=kept / run.folder.name, begins_with=run.begins_with and kept / run.begins_with.name)
+            copy = _moved(run, kept)
             copy.folder.mkdir(exist_ok=True)
             for name in tables.SEALED:
                 text = (run.folder / name).read_text(encoding="utf-8").rstrip("\n")
                 files.write(copy.folder / name, _without_places(text, folder))
             copy.seal()
     print(f"kept in {kept}")
+
+
+def _moved(run: Run, folder: Path) -> Run:
+    return run._replace(folder=folder / run.folder.name, rests_on=tuple(_moved(other, folder) for other in run.rests_on))
 
 
 def _without_places(text: str, folder: Path) -> str:

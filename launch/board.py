@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bert_jax.config import flatten
@@ -72,8 +72,8 @@ def _ago(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s ago"
 
 
-def watch(runs: Sequence[Run]) -> None:
-    """Redraws the table in the terminal until every run has ended, or Ctrl-C."""
+def watch(runs: Sequence[Run], bring: Callable[[], None]) -> None:
+    """Redraws the table in the terminal until every run has ended, or Ctrl-C; `bring` brings here what lies elsewhere."""
     from rich.live import Live
     from rich.text import Text
 
@@ -81,4 +81,5 @@ def watch(runs: Sequence[Run]) -> None:
     with Live(shown(), auto_refresh=False) as live:
         while any(table.state(run.folder) not in table.ENDED for run in runs):
             time.sleep(REDRAW_SECONDS)
+            bring()
             live.update(shown(), refresh=True)

@@ -10,8 +10,9 @@ An engine is a module with
     status(workdir)                                   prints where they stand; the exit code
     cancel(workdir)                                   the commands that end them
     watch(workdir)                                    starts again what is taken away, until all have ended
+    places(workdir)                                   folder of each run that was sent, from workdir on -> where its files lie
 
-the last three only where there is something to see, end or start again, when submit has returned. Settings are the values of its
+the last four only where there is something to see, end or start again, when submit has returned. Settings are the values of its
 flags, and trainer is what python -m bert_jax is here. What was sent is kept beside the runs.
 """
 

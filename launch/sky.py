@@ -77,6 +77,11 @@ def status(workdir: Path) -> int:
     return EXIT_DONE
 
 
+def places(workdir: Path) -> dict[str, str]:
+    jobs = sent(workdir, "sky")
+    return {folder: posixpath.join(job["bucket"], (workdir / folder).as_posix()) for folder, job in jobs.items()}
+
+
 def cancel(workdir: Path) -> list[list[str]]:
     return [["sky", "jobs", "cancel", "--yes", f"--name={job['job']}"] for job in require_sent(workdir, "sky").values()]
 

@@ -7,7 +7,8 @@
     python -m launch sweep table  --workdir=W                           the metrics over the seeds
 
 The run directories are the only record of what is done; sweep.json beside them says what was asked for. Killed at any moment,
-resume goes on, and so does the same submit.
+resume goes on, and so does the same submit. Of runs that an engine keeps in a bucket of Google's, status and table first bring
+what they read.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from launch.runs import Run, distinct, expand, from_json, require_unchanged, to_
 
 ENGINES = {"local": local, "slurm": slurm, "tpu-slice": tpu_slice, "gke": gke, "sky": sky}  # what one is: launch/engine.py
 REQUEST = "sweep.json"
+READ = (*board.SIGNS_OF_LIFE, "config.json", "predictions.jsonl")  # of a run, by status, table and its page
 
 
 class Request(NamedTuple):
@@ -85,10 +87,12 @@ def status(arguments: Sequence[str]) -> int:
     parser = _parser("status", "Where each run of a sweep stands.")
     parser.add_argument("--watch", action="store_true", help="redraw it in the terminal until every run has ended, or Ctrl-C")
     given = parser.parse_args(arguments)
-    runs = _read(given.workdir).runs
+    request, workdir = _read(given.workdir), Path(given.workdir)
+    runs = request.runs
+    _bring(request, workdir)
     if given.watch:
         try:
-            board.watch(runs)
+            board.watch(runs, lambda: _bring(request, workdir))
         except KeyboardInterrupt:
             pass
         return EXIT_DONE
@@ -101,9 +105,20 @@ def show(arguments: Sequence[str]) -> int:
     parser.add_argument("--by", default="", help="metric that the best cell is chosen by; without it, as it was submitted")
     given = parser.parse_args(arguments)
     request = _read(given.workdir)
+    _bring(request, Path(given.workdir))
     best_by = pages.chosen_by(request.runs[0].task, given.by) if given.by else request.best_by
     _show(request.runs, Path(given.workdir), best_by)
     return EXIT_DONE
+
+
+def _bring(request: Request, workdir: Path) -> None:
+    """What is to be read of the runs that have not ended here and lie in a bucket."""
+    from bert_jax import buckets  # imports numpy, without which --help answers
+
+    engine, missing = ENGINES[request.engine], {run.folder for run in _missing(request.runs)}
+    for folder, place in engine.places(workdir).items() if hasattr(engine, "places") else ():
+        if workdir / folder in missing and buckets.is_bucket(place):
+            buckets.bring(place, READ, workdir / folder)
 
 
 def _send(request: Request, workdir: Path, dry_run: bool, trainer: Sequence[str]) -> int:

@@ -26,10 +26,11 @@ def status(folder: Path) -> dict:
 
 
 def state(folder: Path) -> str:
-    """queued, running, done, diverged or failed. Done means that there is a result, whatever became of the sweep."""
+    """queued, running, done, diverged or failed. Done means that there is a result, whatever became of the sweep; of a run that
+    writes no status, as on a slice, running that it has begun."""
     if result(folder):
         return "done"
-    recorded = status(folder).get("state", "queued")
+    recorded = status(folder).get("state", "running" if (folder / "metrics.jsonl").exists() else "queued")
     return "queued" if recorded == "done" else recorded
 
 

@@ -95,6 +95,10 @@ def status(workdir: Path) -> int:
     return EXIT_DONE
 
 
+def places(workdir: Path) -> dict[str, str]:
+    return {folder: f"{_place(job)}/workdir" for folder, job in sent(workdir, "tpu-slice").items()}
+
+
 def cancel(workdir: Path) -> list[list[str]]:
     """The commands that delete the slices, with what is on their disks; the copies in the bucket stay."""
     return [_delete(job) for job in require_sent(workdir, "tpu-slice").values()]

@@ -52,6 +52,13 @@ PRETRAINING += [f"word_place.py:{row}" for row in ("tiny", "base")]
 PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
 PRETRAINING += [f"albert.py:{row}" for row in ("tiny", "base", "large", "xlarge", "xxlarge")]
 PRETRAINING += [f"modern.py:{row}" for row in ("tiny", "base", "large")]
+CROSSED = (
+    "base-masked_lm-pieces-bert",
+    "tiny-next_sentence-words-modern",
+    "tiny-replaced-pieces-modern",
+    "base-replaced-words-albert",
+)
+PRETRAINING += [f"equal_data.py:{row}" for row in CROSSED]
 
 
 def load(name: str, *overrides: str):
@@ -166,14 +173,17 @@ def test_losses_weigh_what_the_config_says():
     }
 
 
-@pytest.mark.parametrize("row", ["sst2", *(f"mrpc-{step}" for step in TASK_STEPS)])
-def test_the_objective_of_a_task_builds(row):
-    config = load(f"finetune_glue.py:{row}")
+@pytest.mark.parametrize(
+    "name",
+    ["finetune_glue.py:sst2", *(f"finetune_glue.py:mrpc-{step}" for step in TASK_STEPS), "finetune_texts.py:sick-tiny-layers"],
+)
+def test_the_objective_of_a_task_builds(name):
+    config = load(name)
     student, teacher = (dict(load(name).model) | {"pooler": True} for name in ("distill.py:tinybert", "bert.py:base"))
     objectives = jobs.objectives(config.task, ("0", "1"))
     objective = named_objective(objectives, config.objective, encoder_config(student, 30522), teacher)
     build_task_optimizer(config, 10)
-    parts = {"encoder", "projections"} if row.endswith("layers") else {"encoder", "classifier"}
+    parts = {"encoder", "projections"} if name.endswith("layers") else {"encoder", "classifier"}
     assert set(jax.eval_shape(objective.init, jax.random.key(0))) == parts
 
 
@@ -250,6 +260,14 @@ def test_the_24_released_sizes_are_there():
 def test_a_row_that_is_not_there_is_refused(row):
     with pytest.raises(UserError, match="is no SIZE-KIND-wwm"):
         load(f"bert.py:{row}")
+
+
+@pytest.mark.parametrize(
+    "name", ["finetune_texts.py:sick-tiny", "finetune_texts.py:imdb-tail", "equal_data.py:tiny-masked_lm-words"]
+)
+def test_a_row_of_two_words_that_is_not_there_is_refused(name):
+    with pytest.raises(UserError, match="refuses its argument"):
+        load(name)
 
 
 def test_headers_name_the_command_of_the_file():

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from launch import __main__ as launch
+from launch import engine, sky
 from tests.launch.test_tpu_vm import CONFIG, HOSTILE, ROOT
 
 
@@ -111,6 +113,15 @@ def test_a_job_is_sent_once_and_again_when_it_failed(tmp_path, monkeypatch, caps
     assert capsys.readouterr().out == "runs/bert: job bert-1: PENDING\n"
     assert launch.main(["sky", "cancel", "--workdir=runs/bert", "--yes"]) == 0
     assert json.loads((tmp_path / "calls").read_text().splitlines()[-1]) == ["jobs", "cancel", "--yes", "--name=bert-1"]
+
+
+def test_a_run_lies_in_the_bucket_as_the_machines_have_mounted_it(rendered, tmp_path, monkeypatch):
+    there = rendered()["run"].rpartition("--workdir=")[2].strip()
+    monkeypatch.chdir(tmp_path)
+    workdir = Path("runs")
+    workdir.mkdir()
+    engine.remember(workdir, "sky", {"bucket": "gs://bkt"}, {workdir / "bert": "bert-1"})
+    assert sky.places(workdir) == {"bert": there.replace(sky.MOUNT, "gs://bkt")}
 
 
 def test_without_sky_the_message_says_so(monkeypatch, tmp_path, capsys):

@@ -6,14 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from bert_jax import buckets
 from bert_jax.errors import UserError
 from launch import __main__ as launch
-from launch import board, local, runs, sweep
+from launch import board, engine, local, runs, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -328,6 +330,44 @@ def test_the_status_is_redrawn_until_every_run_has_ended(place, monkeypatch, cap
     monkeypatch.setattr(board, "time", SimpleNamespace(sleep=sleep, time=lambda: 0.0))
     assert sweep.status([f"--workdir={place.workdir}", "--watch"]) == 0
     assert len(slept) == 1 and "4 runs: 3 done, 1 failed" in capsys.readouterr().out
+
+
+def test_what_lies_in_a_bucket_is_read_as_if_it_lay_here(place, monkeypatch, capsys):
+    """Of one run alone there is no result yet; the others are done."""
+    fsspec = pytest.importorskip("fsspec", reason="no fsspec: pip install -e '.[gcs]'")
+    files = fsspec.filesystem("memory", skip_instance_cache=True)
+    files.store.clear()
+    monkeypatch.setattr(buckets, "_filesystem", lambda path: files)
+    place.run()
+    going_on = next(place.workdir.glob("lr0.001-mask0.1-*"))
+    (going_on / "result.json").unlink()
+    (going_on / "metrics.jsonl").write_text('{"kind": "train", "step": 2, "loss": 7.5}\n')
+    capsys.readouterr()
+    place.table()
+    expected = capsys.readouterr().out
+    request = json.loads((place.workdir / "sweep.json").read_text())
+    (place.workdir / "sweep.json").write_text(json.dumps(request | {"engine": "tpu-slice"}))
+    for run in runs.from_json(request["runs"], place.workdir):
+        (run.folder / "status.json").unlink()
+        files.put(f"{run.folder}/", f"bkt/job-{run.id}/workdir/", recursive=True)
+        shutil.rmtree(run.folder)
+        engine.remember(place.workdir, "tpu-slice", {"bucket": "gs://bkt"}, {run.folder: f"job-{run.id}"})
+    assert sweep.status([f"--workdir={place.workdir}"]) == 0
+    first, _, _, _, row, *_ = capsys.readouterr().out.splitlines()
+    assert first == "4 runs: 1 running, 3 done" and "| running | –       | 2    | 7.5000 |" in row
+    place.table()
+    assert capsys.readouterr().out == expected.replace("1 not run", "1 running")
+
+
+def test_a_file_of_a_bucket_is_as_old_here_as_it_is_there(tmp_path, monkeypatch):
+    fsspec = pytest.importorskip("fsspec", reason="no fsspec: pip install -e '.[gcs]'")
+    files = fsspec.filesystem("memory", skip_instance_cache=True)
+    files.pipe("/bkt/run/a", b"x")
+    files.store["/bkt/run/a"].modified = datetime(2026, 1, 2, tzinfo=UTC)
+    monkeypatch.setattr(buckets, "_filesystem", lambda path: files)
+    buckets.bring("gs://bkt/run", ["a", "not there"], tmp_path / "W")
+    assert [path.name for path in (tmp_path / "W").iterdir()] == ["a"]
+    assert (tmp_path / "W" / "a").stat().st_mtime == datetime(2026, 1, 2, tzinfo=UTC).timestamp()
 
 
 def test_a_moved_sweep_is_resumed_where_it_lies_and_a_changed_config_is_noticed(place, capsys):
