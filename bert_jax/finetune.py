@@ -37,10 +37,13 @@ TAKEN_OVER = ("encoder", "projections")  # of the model that training starts fro
 RANGES = {"patience": whole(0), "reinit_layers": whole(0)}
 
 
-def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict | None:
+def finetune(config, workdir: Path, *, quiet: bool = False, say=print, with_head: bool = False) -> dict | None:
     """Fine-tunes the encoder of config.init_checkpoint, from where the workdir stood, and scores it on the dev set.
 
     Beside the checkpoints it leaves result.json and, where the task has answers, predictions.jsonl with one for each dev example.
+
+    Args:
+        with_head: goes on with the head of that model too, which knows the same classes.
 
     Returns:
         What result.json holds: the metrics of the task, and the loss. None when a signal stopped it; the same call then
@@ -51,10 +54,10 @@ def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict |
     """
     workdir = Path(workdir)
     with workdirs.opened(config, workdir):
-        return workdirs.finished(workdir) or _finetune(config, workdir, quiet, say)
+        return workdirs.finished(workdir) or _finetune(config, workdir, quiet, say, () if with_head else TAKEN_OVER)
 
 
-def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
+def _finetune(config, workdir: Path, quiet: bool, say, taken_over: tuple[str, ...]) -> dict | None:
     fit_settings = _fit_settings(config)
     examples = jobs.read_examples(config)
     for message in examples.skipped:
@@ -65,7 +68,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     fit_config = _fit_config(fit_settings, len(job.train.lengths), size)
     optimizer, schedule = build.build_task_optimizer(config, fit_config.num_train_steps)
     wanted = jax.eval_shape(objective.init, jax.random.key(0))
-    found = transfer(start.params, wanted, source=config.init_checkpoint, only=TAKEN_OVER)
+    found = transfer(start.params, wanted, source=config.init_checkpoint, only=taken_over)
     facts = model.facts | {"labels": list(examples.labels), "start": content_hash(found.params)}
 
     def accept(saved: dict) -> None:

@@ -31,6 +31,7 @@ RANGES = {
     "hidden_size": whole(1, WIDEST),
     "num_hidden_layers": whole(0, DEEPEST),
     "num_attention_heads": whole(1, WIDEST),
+    "head_size": whole(0, WIDEST),
     "intermediate_size": whole(1, WIDEST),
     "hidden_dropout_prob": BELOW_ONE,
     "attention_probs_dropout_prob": BELOW_ONE,
@@ -56,6 +57,8 @@ class EncoderConfig:
 
     Attributes:
         num_hidden_layers: 0 for static vectors: what comes out is what the embeddings are.
+        head_size: of what each head of attention reads; 0: hidden_size / num_attention_heads. Another one is left where heads were
+            cut (compress/prune.py).
         embedding_size: width of the tables; where it is not hidden_size a product widens their sum (ALBERT, section 3.1). 0: as
             hidden_size.
         num_hidden_groups: so many groups of consecutive layers, each group with one set of weights (ALBERT: 1). 0: every layer
@@ -96,6 +99,7 @@ class EncoderConfig:
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
+    head_size: int = 0
     intermediate_size: int = 3072
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.1
@@ -137,7 +141,7 @@ class EncoderConfig:
             )
         if self.num_lstm_layers and self.hidden_size % 2:
             raise UserError("model.hidden_size does not divide into the two directions of the LSTM", got=self.hidden_size)
-        if self.num_hidden_layers and self.hidden_size % self.num_attention_heads:
+        if self.num_hidden_layers and not self.head_size and self.hidden_size % self.num_attention_heads:
             raise UserError(
                 "model.hidden_size does not divide into model.num_attention_heads",
                 got=f"{self.hidden_size} and {self.num_attention_heads}",
@@ -165,6 +169,14 @@ class EncoderConfig:
     @property
     def table_width(self) -> int:
         return self.embedding_size or self.hidden_size
+
+    @property
+    def head_width(self) -> int:
+        return self.head_size or self.hidden_size // self.num_attention_heads
+
+    @property
+    def attention_width(self) -> int:
+        return self.num_attention_heads * self.head_width
 
     @property
     def longest_row(self) -> int:
