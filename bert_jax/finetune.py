@@ -134,6 +134,9 @@ def _model(config, labels: tuple[str, ...], say) -> _Model:
     start = open_trained(Path(config.init_checkpoint), say=say)
     teacher = open_teacher(config, start.tokenizer, labels, say=say)
     model = start.config.model.to_dict() | dict(config.model) | {"pooler": jobs.has_pooler(config.task)}
+    if layers := tuple(config.train.take_layers):
+        start = start._replace(params=_with_layers(start, layers))
+        model |= {"num_hidden_layers": len(layers)}
     encoder = build.encoder_config(model, start.tokenizer.size)
     if unknown := [feature.name for feature in encoder.features if not feature.file or feature not in start.encoder.features]:
         raise UserError(
@@ -147,6 +150,23 @@ def _model(config, labels: tuple[str, ...], say) -> _Model:
     text = {key: start.config.text[key] for key in ("kind", "do_lower_case")}
     facts = {"vocabulary": start.tokenizer.content_hash, "text": text, "model": model, **teacher.facts}
     return _Model(start, teacher, encoder, objective, facts)
+
+
+def _with_layers(start: Trained, layers: tuple[int, ...]) -> dict:
+    """Its params with these layers alone, in this order (Sajjad et al. 2023, arXiv 2004.03844).
+
+    Raises:
+        UserError: it has no such layers, or they share weights.
+    """
+    depth, encoder = start.encoder.num_hidden_layers, start.params["encoder"]
+    if start.encoder.block != "post_norm" or start.encoder.num_hidden_groups:
+        raise UserError(
+            "train.take_layers needs layers that are all alike and have weights of their own", got=layers, expected="()"
+        )
+    if any(layer not in range(depth) for layer in layers):
+        raise UserError("train.take_layers is out of range", got=layers, expected=f"numbers from 0 to {depth - 1}")
+    taken = jax.tree.map(lambda leaf: np.asarray(leaf)[np.array(layers)], encoder["layers"])
+    return start.params | {"encoder": encoder | {"layers": taken}}
 
 
 def _with_new_top(params: dict, objective: Objective, config) -> dict:
@@ -174,7 +194,7 @@ def _fit_settings(config) -> dict:
         UserError: settings that are out of range or do not go together.
     """
     settings = dict(config.train)
-    own = {name: settings.pop(name) for name in ("accumulate", "best_by", "patience", "reinit_layers")}
+    own = {name: settings.pop(name) for name in ("accumulate", "best_by", "patience", "reinit_layers", "take_layers")}
     require("train", {name: own[name] for name in ("patience", "reinit_layers")}, RANGES)
     if own["patience"] and not own["best_by"]:
         raise UserError("train.patience needs a metric", got="train.best_by is empty", expected="for instance accuracy")

@@ -82,8 +82,9 @@ def _cut(config, source: Path, target: Path, number: int, say) -> None:
         without_moments = ConfigDict({name: section for name, section in saved.items() if name != "optim"})
         workdirs.write_config(without_moments, folder, facts)
     say(
-        f"round {number} of {config.prune.rounds}: each layer keeps {heads} of {encoder.num_attention_heads} heads and {neurons:,} "
-        f"of {encoder.intermediate_size:,} neurons; {_size(trained.params):,} -> {_size(params):,} parameters in all layers"
+        f"round {number} of {config.prune.rounds}: each layer keeps {heads} of {encoder.num_attention_heads} heads and "
+        f"{neurons:,} of {encoder.intermediate_size:,} neurons; all layers have {_size(params):,} of {_size(trained.params):,} "
+        "parameters"
     )
 
 

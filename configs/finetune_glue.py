@@ -16,6 +16,8 @@ of those with classes with a row of TinyBERT behind it, one after the other:
     tinybert-layers       the student learns the embeddings, hidden states and attention scores of its teacher,
     tinybert-prediction   and then its probabilities of the classes
     tiny-layers, tiny-prediction    the same with rates for the small models of configs/distill.py, minutes on two cores
+    student               all of it at once, in one command, for a student that begins as half the layers of its teacher, an
+                          encoder of six: init_checkpoint and objective.teacher are then the same; train.take_layers says which
 
 G is a run of configs/distill.py:tinybert, W the fine-tuned teacher.
 Data: the official files, glue/MRPC/train.tsv and so on, under the folder that BERT_JAX_DATA or data.folder names.
@@ -92,11 +94,17 @@ def recipe(task: str):
     config.optim.weight_decay = 0.01
     config.optim.layer_decay = 1.0  # the rate falls by this factor from each layer to the one below
     config.optim.frozen_layers = -1  # the embeddings and so many of the lowest layers are not trained; -1: all is
+    config.optim.magnitude = ConfigDict()  # the smallest weights of each layer become 0, more and more of them
+    config.optim.magnitude.sparsity = 0.0  # so large a part in the end; 0: none do
+    config.optim.magnitude.begin_step = 0
+    config.optim.magnitude.end_step = 1
+    config.optim.magnitude.every_steps = 1
 
     config.train = ConfigDict()
     config.train.train_batch_size = 32  # rows over all devices
     config.train.num_train_epochs = 3.0
     config.train.accumulate = 1  # micro-batches to an update
+    config.train.take_layers = ()  # of the encoder to start from these alone, counted from 0; (): all
     config.train.reinit_layers = 0  # so many of the top layers, and the pooler, are drawn anew
     config.train.best_by = ""  # the metric by which the best checkpoint becomes the result; empty: the last one does
     config.train.patience = 0  # so many evaluations without a better one end the training; 0: none do
@@ -136,10 +144,17 @@ def prediction(config, rate: float = 2e-5):
     distilled(config, 3.0, rate, prediction=1.0)
 
 
+def student(config):
+    """Our choice of weights; starting as every other layer is DistilBERT's (arXiv 1910.01108, section 3)."""
+    distilled(config, 3.0, 5e-5, hidden=1.0, attention=1.0, prediction=1.0, label=1.0)
+    config.train.take_layers = (1, 3, 5)
+
+
 ROWS = {
     "": lambda config: None,
     "tinybert-layers": layers,
     "tinybert-prediction": prediction,
     "tiny-layers": lambda config: layers(config, epochs=5.0, rate=5e-4),
     "tiny-prediction": lambda config: prediction(config, rate=5e-4),
+    "student": student,
 }

@@ -27,8 +27,8 @@ from bert_jax.objectives.objective import Objective
 class Parts(NamedTuple):
     """A number for each part of a stack of N layers: its gates, its scores, or the numbers of those that are kept."""
 
-    heads_NH: jax.Array
-    neurons_NF: jax.Array
+    heads_NH: np.ndarray
+    neurons_NF: np.ndarray
 
 
 def importance(objective: Objective, params: dict, encoder: EncoderConfig, batches: Iterable[dict]) -> dict[str, Parts]:
@@ -56,18 +56,18 @@ def importance(objective: Objective, params: dict, encoder: EncoderConfig, batch
         return jax.tree.map(lambda leaf: leaf.sum(0), by_row)
 
     gates = ones(params["encoder"], encoder)
-    total, rows = jax.tree.map(jnp.zeros_like, gates), 0
+    total, rows = jax.tree.map(np.zeros_like, gates), 0
     for batch in batches:
-        total = jax.tree.map(jnp.add, total, of_batch(gates, params, batch))
+        total = jax.tree.map(np.add, total, of_batch(gates, params, batch))
         rows += len(batch["input_ids"])
-    return jax.tree.map(lambda leaf: np.asarray(leaf / rows), total)
+    return jax.tree.map(lambda leaf: leaf / rows, total)
 
 
 def ones(encoder_params: dict, encoder: EncoderConfig) -> dict[str, Parts]:
     """Stack of layers -> 1 for each part of it."""
     depths = {name: len(jax.tree.leaves(stack)[0]) for name, stack in _stacks(encoder_params).items()}
     heads, neurons = encoder.num_attention_heads, encoder.intermediate_size
-    return {name: Parts(jnp.ones((depth, heads)), jnp.ones((depth, neurons))) for name, depth in depths.items()}
+    return {name: Parts(*(np.ones((depth, count), np.float32) for count in (heads, neurons))) for name, depth in depths.items()}
 
 
 def highest(scores: dict[str, Parts], heads: int, neurons: int) -> dict[str, Parts]:

@@ -57,8 +57,8 @@ class EncoderConfig:
 
     Attributes:
         num_hidden_layers: 0 for static vectors: what comes out is what the embeddings are.
-        head_size: of what each head of attention reads; 0: hidden_size / num_attention_heads. Another one is left where heads were
-            cut (compress/prune.py).
+        head_size: width of a head of attention; 0: hidden_size / num_attention_heads, which it is no longer where heads were cut
+            (compress/prune.py).
         embedding_size: width of the tables; where it is not hidden_size a product widens their sum (ALBERT, section 3.1). 0: as
             hidden_size.
         num_hidden_groups: so many groups of consecutive layers, each group with one set of weights (ALBERT: 1). 0: every layer

@@ -1,7 +1,6 @@
 """What is cut is what matters least, and nothing else changes."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from bert_jax.objectives.contrastive import simcse
 BERT = EncoderConfig(
     30,
     hidden_size=16,
-    num_hidden_layers=4,
+    num_hidden_layers=2,
     num_attention_heads=4,
     intermediate_size=12,
     max_position_embeddings=12,
@@ -27,7 +26,7 @@ BERT = EncoderConfig(
 )
 ENCODERS = {
     "bert": BERT,
-    "albert": replace(BERT, embedding_size=8, num_hidden_groups=2),
+    "albert": replace(BERT, embedding_size=8, num_hidden_groups=1),
     "modern": replace(BERT, block="pre_norm", type_vocab_size=0, local_attention=8, use_bias=False),
     "cut before": replace(BERT, num_attention_heads=3, head_size=2),
 }
@@ -41,12 +40,16 @@ BATCH = {
 }
 
 
+def logits(objective, params):
+    return jax.jit(objective.predict)(params, BATCH)["logits_BC"]
+
+
 def drawn(config: EncoderConfig):
     """(objective, params) whose biases are not zero."""
     objective = classify(config, 3)
     params = jax.jit(objective.init)(jax.random.key(0))
-    keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(params))))
-    return objective, jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape), params)
+    rng = np.random.default_rng(1)
+    return objective, jax.tree.map(lambda leaf: leaf + np.float32(0.1 * rng.standard_normal(leaf.shape)), params)
 
 
 def only(config: EncoderConfig, params: dict) -> dict[str, Parts]:
@@ -62,7 +65,7 @@ def only(config: EncoderConfig, params: dict) -> dict[str, Parts]:
 
 def gates_of(kept: dict[str, Parts], ones: dict[str, Parts]) -> dict[str, Parts]:
     """1 for what is kept, 0 for what is not."""
-    one_hot = lambda numbers, like: jax.nn.one_hot(numbers, like.shape[1]).sum(1)  # noqa: E731
+    one_hot = lambda numbers, like: np.eye(like.shape[1], dtype=np.float32)[numbers].sum(1)  # noqa: E731
     return jax.tree.map(one_hot, kept, ones)
 
 
@@ -77,10 +80,9 @@ def test_what_is_multiplied_by_zero_can_be_cut(name):
     assert (sizes.num_attention_heads, sizes.head_width, sizes.intermediate_size) == (2, config.head_width, 5)
     wanted = jax.eval_shape(classify(sizes, 3).init, jax.random.key(0))
     assert jax.tree.map(jnp.shape, smaller) == jax.tree.map(jnp.shape, wanted)
-    before, after = objective.predict(zeroed, BATCH)["logits_BC"], classify(sizes, 3).predict(smaller, BATCH)["logits_BC"]
+    before, after = logits(objective, zeroed), logits(classify(sizes, 3), smaller)
     np.testing.assert_allclose(after, before, atol=1e-6)
-    whole = objective.predict(params, BATCH)["logits_BC"]
-    assert np.abs(whole - before).max() > 1e-3  # what was cut did matter
+    assert np.abs(logits(objective, params) - before).max() > 1e-3  # what was cut did matter
 
 
 @pytest.mark.parametrize("name", ["bert", "albert", "modern"])
@@ -122,11 +124,11 @@ def test_importance_is_the_mean_over_examples_of_how_the_loss_moves_with_a_gate(
         return objective.loss(objective.sums(gated, row, Context()), objective.counts(row))
 
     def moved(part: int, layer: int, number: int, row: dict) -> float:
-        by = lambda step: ones._replace(**{ones._fields[part]: ones[part].at[layer, number].add(step)})  # noqa: E731
+        by = lambda step: ones._replace(**{ones._fields[part]: jnp.asarray(ones[part]).at[layer, number].add(step)})  # noqa: E731
         return float(loss(by(1e-2), row) - loss(by(-1e-2), row)) / 2e-2
 
     rows = [{name: array[[number]] for name, array in BATCH.items()} for number in range(2)]
-    for part, layer, number in ((0, 0, 1), (0, 3, 2), (1, 1, 7), (1, 2, 0)):
+    for part, layer, number in ((0, 0, 1), (0, 1, 2), (1, 1, 7), (1, 0, 0)):
         expected = np.mean([abs(moved(part, layer, number, row)) for row in rows])
         assert found[part][layer, number] == pytest.approx(expected, rel=2e-2, abs=1e-5)
 
