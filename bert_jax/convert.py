@@ -198,7 +198,7 @@ def _take_out_onnx(
     say: Callable[[str], None],
 ) -> None:
     with workdirs.made_whole(target) as folder, TemporaryDirectory() as scratch:
-        _write(trained, params, encoder, Path(scratch))
+        _write(trained, params, onnx.with_whole_heads(encoder), Path(scratch))
         kind = huggingface.read(Path(scratch)).kind
         onnx.write(folder, Path(scratch), kind, encoder, params, trained.tokenizer.pad_id)
         if int8:

@@ -29,7 +29,7 @@ MAKE_SAFE = (  # for a shell, between double quotes
 
 
 # What of an EncoderConfig says how a run computes or trains, not what; the dropout among it has no word in any config.json.
-OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "unroll_layers", "remat", "attention_output_dropout_prob")
+OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "quantize", "unroll_layers", "remat", "attention_output_dropout_prob")
 POOLED = ("next_sentence", "classifier", "choice")  # heads on the vector of the whole row
 LABELLED = {"classifier": "classifier/dense", "token_classifier": "token_classifier/logits"}  # head -> its layer of classes
 

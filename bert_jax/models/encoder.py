@@ -88,6 +88,8 @@ class EncoderConfig:
         dtype: of activations.
         matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
             for CPUs that multiply in bfloat16 and add up in float32; what is kept for the backward pass is then bfloat16 too.
+        quantize: "int8": products with weights see both operands rounded to 8 bits, in training too, so that a model learns to do
+            with them (Jacob et al. 2018, arXiv 1712.05877, section 3); "": they are not rounded.
         unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
             few layers, a compilation that grows with their number.
         remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT. "elementwise",
@@ -127,6 +129,7 @@ class EncoderConfig:
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
     matmul_dtype: str = "auto"
+    quantize: str = ""
     unroll_layers: bool = False
     remat: str = "elementwise"
     features: tuple[Feature, ...] = ()
@@ -158,6 +161,8 @@ class EncoderConfig:
                 raise UserError(f"model.{name} is unknown", got=getattr(self, name), expected=" or ".join(ACTIVATIONS))
         if self.matmul_dtype not in ("auto", "float32", "bfloat16"):
             raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
+        if self.quantize not in ("", "int8"):
+            raise UserError("model.quantize is unknown", got=self.quantize, expected="int8, or nothing")
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
         for name, known in (("block", BLOCKS), ("positions", POSITIONS), ("classifier_pooling", CLASSIFIER_POOLINGS)):
