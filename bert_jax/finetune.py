@@ -134,7 +134,7 @@ def _model(config, labels: tuple[str, ...], say) -> _Model:
     start = open_trained(Path(config.init_checkpoint), say=say)
     teacher = open_teacher(config, start.tokenizer, labels, say=say)
     model = start.config.model.to_dict() | dict(config.model) | {"pooler": jobs.has_pooler(config.task)}
-    if layers := tuple(config.train.take_layers):
+    if layers := tuple(config.train.take_layers) if "take_layers" in config.train.keys() else ():
         start = start._replace(params=_with_layers(start, layers))
         model |= {"num_hidden_layers": len(layers)}
     encoder = build.encoder_config(model, start.tokenizer.size)
@@ -194,7 +194,8 @@ def _fit_settings(config) -> dict:
         UserError: settings that are out of range or do not go together.
     """
     settings = dict(config.train)
-    own = {name: settings.pop(name) for name in ("accumulate", "best_by", "patience", "reinit_layers", "take_layers")}
+    settings.pop("take_layers", None)
+    own = {name: settings.pop(name) for name in ("accumulate", "best_by", "patience", "reinit_layers")}
     require("train", {name: own[name] for name in ("patience", "reinit_layers")}, RANGES)
     if own["patience"] and not own["best_by"]:
         raise UserError("train.patience needs a metric", got="train.best_by is empty", expected="for instance accuracy")

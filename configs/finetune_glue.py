@@ -5,8 +5,15 @@
 
 P is the workdir of a trained model: pretrained, brought in, or fine-tuned before, on MNLI for instance, from which RTE, STS-B and
 MRPC gain (Phang et al. 2018, arXiv 1811.01088). Its vocabulary and encoder are used, the head is new. The second command is the
-grid of the paper with seeds. Argument: cola, sst2, mrpc (the default), stsb, qqp, mnli, mnli_mismatched, qnli, rte, wnli; or one
-of those with classes with a row of TinyBERT behind it, one after the other:
+grid of the paper with seeds. Argument: cola, sst2, mrpc (the default), stsb, qqp, mnli, mnli_mismatched, qnli, rte, wnli; all but
+stsb also with one of these behind them, for instance sst2-short:
+
+    short      from some of the layers of P alone (train.take_layers; Sajjad et al. 2023, arXiv 2004.03844)
+    int8       products with weights as 8 bits would have them (model.quantize; needs pip install -e '.[int8]')
+    sparse     the smallest weights become 0 (optim.magnitude; Zhu and Gupta 2017, arXiv 1710.01878)
+    student    short, and from a teacher, by TinyBERT's losses all at once: a student in one command, where P may be its teacher
+
+or with a row of TinyBERT behind them, one after the other:
 
     python -m bert_jax finetune --config=configs/finetune_glue.py:mrpc-tinybert-layers --workdir=L \
         --config.objective.teacher=W --config.init_checkpoint=G
@@ -16,8 +23,6 @@ of those with classes with a row of TinyBERT behind it, one after the other:
     tinybert-layers       the student learns the embeddings, hidden states and attention scores of its teacher,
     tinybert-prediction   and then its probabilities of the classes
     tiny-layers, tiny-prediction    the same with rates for the small models of configs/distill.py, minutes on two cores
-    student               all of it at once, in one command, for a student that begins as half the layers of its teacher, an
-                          encoder of six: init_checkpoint and objective.teacher are then the same; train.take_layers says which
 
 G is a run of configs/distill.py:tinybert, W the fine-tuned teacher.
 Data: the official files, glue/MRPC/train.tsv and so on, under the folder that BERT_JAX_DATA or data.folder names.
@@ -85,7 +90,6 @@ def recipe(task: str):
     config.model.hidden_dropout_prob = 0.1
     config.model.attention_probs_dropout_prob = 0.1
     config.model.matmul_dtype = "auto"  # bfloat16 is faster where the machine has it
-    config.model.quantize = ""  # int8: tuned with weights and activations rounded to 8 bits (pip install -e '.[int8]')
     config.model.num_lstm_layers = 0  # of a bidirectional LSTM on top of the encoder, drawn anew (table 5, "+ BiLSTM")
 
     config.optim = ConfigDict()
@@ -95,17 +99,11 @@ def recipe(task: str):
     config.optim.weight_decay = 0.01
     config.optim.layer_decay = 1.0  # the rate falls by this factor from each layer to the one below
     config.optim.frozen_layers = -1  # the embeddings and so many of the lowest layers are not trained; -1: all is
-    config.optim.magnitude = ConfigDict()  # the smallest weights of each layer become 0, more and more of them
-    config.optim.magnitude.sparsity = 0.0  # so large a part in the end; 0: none do
-    config.optim.magnitude.begin_step = 0
-    config.optim.magnitude.end_step = 1
-    config.optim.magnitude.every_steps = 1
 
     config.train = ConfigDict()
     config.train.train_batch_size = 32  # rows over all devices
     config.train.num_train_epochs = 3.0
     config.train.accumulate = 1  # micro-batches to an update
-    config.train.take_layers = ()  # of the encoder to start from these alone, counted from 0; (): all
     config.train.reinit_layers = 0  # so many of the top layers, and the pooler, are drawn anew
     config.train.best_by = ""  # the metric by which the best checkpoint becomes the result; empty: the last one does
     config.train.patience = 0  # so many evaluations without a better one end the training; 0: none do
@@ -148,7 +146,23 @@ def prediction(config, rate: float = 2e-5):
 def student(config):
     """Our choice of weights; starting as every other layer is DistilBERT's (arXiv 1910.01108, section 3)."""
     distilled(config, 3.0, 5e-5, hidden=1.0, attention=1.0, prediction=1.0, label=1.0)
-    config.train.take_layers = (1, 3, 5)
+    short(config)
+
+
+def short(config):
+    config.train.take_layers = (1, 3, 5)  # of the encoder to start from, counted from 0
+
+
+def int8(config):
+    config.model.quantize = "int8"
+
+
+def sparse(config):
+    config.optim.magnitude = ConfigDict()  # the smallest weights of each layer become 0, more and more of them
+    config.optim.magnitude.sparsity = 0.5  # so large a part in the end
+    config.optim.magnitude.begin_step = 0
+    config.optim.magnitude.end_step = 1000
+    config.optim.magnitude.every_steps = 50
 
 
 ROWS = {
@@ -158,4 +172,7 @@ ROWS = {
     "tiny-layers": lambda config: layers(config, epochs=5.0, rate=5e-4),
     "tiny-prediction": lambda config: prediction(config, rate=5e-4),
     "student": student,
+    "short": short,
+    "int8": int8,
+    "sparse": sparse,
 }

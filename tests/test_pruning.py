@@ -151,7 +151,7 @@ def test_a_model_without_weights_or_without_the_task_is_refused(pretrained, tune
 
 def test_some_layers_of_the_start_are_taken(pretrained, data, tmp_path):  # noqa: F811
     with pytest.raises(UserError, match=r"train\.take_layers is out of range\n.*\n.*numbers from 0 to 0"):
-        finetune.finetune(load(pretrained, data, train__take_layers=(1,)), tmp_path / "W", quiet=True, say=str)
+        finetune.finetune(load(pretrained, data, row="mrpc-short", train__take_layers=(1,)), tmp_path / "W", quiet=True, say=str)
     start = open_trained(pretrained, say=str)
     kernel = start.params["encoder"]["layers"]["output"]["kernel"]
     params = start.params | {
@@ -174,8 +174,8 @@ def tiny_encoder(**sizes):
 
 
 def test_weights_become_zero_while_a_task_is_learned(pretrained, data, tmp_path):  # noqa: F811
-    given = {"optim__magnitude__sparsity": 0.5, "optim__magnitude__end_step": 2}
-    assert finetune.finetune(load(pretrained, data, **given), tmp_path / "W", quiet=True, say=str)
+    config = load(pretrained, data, row="mrpc-sparse", optim__magnitude__end_step=2)
+    assert finetune.finetune(config, tmp_path / "W", quiet=True, say=str)
     layers = open_trained(tmp_path / "W", say=str).params["encoder"]["layers"]
     assert (np.asarray(layers["output"]["kernel"]) == 0).mean() == 0.5
     assert workdirs.finished(tmp_path / "W")["step"] == 2

@@ -89,8 +89,8 @@ def with_whole_heads(encoder: EncoderConfig) -> EncoderConfig:
 
 
 def _loaded(source: Path, kind: type, encoder: EncoderConfig, options: dict):
-    """The model in the directory. Where heads were cut, products get the sizes of their tensors, and attention that of its heads, by
-    the names that all classes have for them."""
+    """The model in the directory. Where heads were cut, products get the sizes of their tensors, and attention that of its heads,
+    by the names that all classes have for it."""
     import torch
     from transformers import AutoConfig
 

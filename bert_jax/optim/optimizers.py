@@ -45,7 +45,7 @@ def make_optimizer(
         clip: the global norm that gradients are scaled down to first; 0 leaves them as they are.
         layer_decay: the factor by which the rate falls from each layer to the one below it (`paths.depth_rates`).
         frozen_layers: so many of the lowest layers, and the embeddings, stay as they are; -1: nothing does.
-        magnitude: arguments of magnitude.prune_by_magnitude; None, or a sparsity of 0: no weights become 0.
+        magnitude: arguments of magnitude.prune_by_magnitude; None: no weights become 0.
     """
     if name not in OPTIMIZERS:
         raise UserError("optim.name is unknown", got=name, expected=" or ".join(OPTIMIZERS))
@@ -59,7 +59,7 @@ def make_optimizer(
         *([scale_by(lambda params: depth_rates(params, layer_decay))] if layer_decay != 1 else []),
         *freeze,  # weight decay is no gradient
         optax.scale_by_learning_rate(schedule),
-        *([prune_by_magnitude(**magnitude)] if magnitude and magnitude["sparsity"] else []),
+        *([prune_by_magnitude(**magnitude)] if magnitude else []),
     )
 
 
