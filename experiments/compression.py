@@ -112,13 +112,12 @@ WITHOUT = {  # model -> the one of its size that was made without its method
 
 def reproduce(scale_name: str, scale: Scale, folder: Path, *, dry_run: bool, table: bool) -> int:
     """Makes what is missing, then the table. 0 when all is done, 42 when a signal stopped a run."""
-    trainings = [(task, seed, name) for task in scale.tasks for seed in scale.seeds for name in kinds_of(task)]
     if dry_run:
-        for task, seed, name in trainings:
+        for task, seed, name in trainings(scale):
             where = place(folder, task, seed, name)
             print(f"{'finished' if workdirs.finished(where) else 'missing':10s}{task}, seed {seed}, {name}: {where}")
         return EXIT_DONE
-    if not table and not _train(trainings, scale, folder):
+    if not table and not train(scale, folder):
         return EXIT_RESTART
     found = {task: rows_of(task, scale, folder) for task in scale.tasks}
     text = as_markdown(scale_name, scale, found)
@@ -130,6 +129,11 @@ def reproduce(scale_name: str, scale: Scale, folder: Path, *, dry_run: bool, tab
     return EXIT_DONE
 
 
+def trainings(scale: Scale) -> list[tuple[str, int, str]]:
+    """(task, seed, kind) in their order: each after what it starts from."""
+    return [(task, seed, name) for task in scale.tasks for seed in scale.seeds for name in kinds_of(task)]
+
+
 def kinds_of(task: str) -> list[str]:
     """Students learn classes, not tags."""
     return [name for name, kind in KINDS.items() if not kind.taught or task != "conll2003"]
@@ -139,14 +143,14 @@ def place(folder: Path, task: str, seed: int, name: str) -> Path:
     return folder / f"{task}-s{seed}-{name.replace(',', '').replace('%', '').replace(' ', '-')}"
 
 
-def _train(trainings: list[tuple], scale: Scale, folder: Path) -> bool:
+def train(scale: Scale, folder: Path) -> bool:
     """False when a signal stopped a run."""
     if not (folder / "minilm").exists():
         folder.mkdir(parents=True, exist_ok=True)
         brought_in(folder)
-    began, made = time.monotonic(), 0
-    for number, (task, seed, name) in enumerate(trainings, 1):
-        label, workdir = f"[{number}/{len(trainings)}] {task}, seed {seed}, {name}", place(folder, task, seed, name)
+    began, made, wanted = time.monotonic(), 0, trainings(scale)
+    for number, (task, seed, name) in enumerate(wanted, 1):
+        label, workdir = f"[{number}/{len(wanted)}] {task}, seed {seed}, {name}", place(folder, task, seed, name)
         if workdirs.finished(workdir):
             print(f"{label}: finished before", flush=True)
             continue
@@ -156,7 +160,7 @@ def _train(trainings: list[tuple], scale: Scale, folder: Path) -> bool:
             return False
         made += 1
         spent = (time.monotonic() - began) / 60
-        print(f"{label}: done; {spent:.0f} minutes, about {spent / made * (len(trainings) - number):.0f} left", flush=True)
+        print(f"{label}: done; {spent:.0f} minutes, about {spent / made * (len(wanted) - number):.0f} left", flush=True)
         jax.clear_caches()  # each run compiles its own
     return True
 
