@@ -32,7 +32,7 @@ def test_each_token_and_each_output_has_its_own_scale():
         np.testing.assert_allclose(found[largest], x[largest], rtol=0.5 / 127)
     whole, rounded = (Dense(replace(CONFIG, quantize=kind), 6) for kind in ("", "int8"))
     params = {"params": {"kernel": jnp.asarray(kernel_IO), "bias": jnp.arange(6.0)}}
-    expected = as_int8(x_RI, 0) @ as_int8(kernel_IO, 1) + np.arange(6)
+    expected = np.asarray(as_int8(x_RI, 0) @ as_int8(kernel_IO, 1)) + np.arange(6)
     np.testing.assert_allclose(rounded.apply(params, x_RI), expected, rtol=1e-4)
     assert np.abs(whole.apply(params, x_RI) - expected).max() > 1e-3
 
