@@ -45,7 +45,6 @@ def prune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict | No
         )
     rounds, source = workdir / "rounds", Path(config.init_checkpoint)
     with workdirs.opened(config, rounds):
-        workdirs.write_config(config, rounds, {})
         for number in range(1, settings["rounds"] + 1):
             smaller = rounds / f"{number}-cut"
             if not smaller.exists():
@@ -76,6 +75,7 @@ def _cut(config, source: Path, target: Path, number: int, say) -> None:
     facts = trained.facts | {"model": model}
     config_of_it = ConfigDict(trained.config.to_dict() | {"model": model})
     saved = workdirs.read_trained_config(source).to_dict()
+    workdirs.write_config(config, target.parent, {})  # whatever could be wrong with it was looked at
     with workdirs.made_whole(target) as folder:
         kinds.copy(trained.config.text.kind, vocabulary_path(trained.config, source), folder)
         save_start(folder / "checkpoints", objective_of(config_of_it, trained.tokenizer.size, facts), params, facts)
