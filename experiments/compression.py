@@ -61,7 +61,7 @@ SCALES = {
         RECIPE | {"data.max_train_examples": 500, "train.num_train_epochs": 1.0},
     ),
     "desk": Scale(
-        "at most 20,000 training examples, three epochs: a day and more on two quiet cores",
+        "at most 20,000 training examples, three epochs: by estimate half a day on two quiet cores",
         tuple(METRICS),
         (1, 2, 3),
         RECIPE | {"data.max_train_examples": 20_000, "train.num_train_epochs": 3.0},
@@ -144,7 +144,14 @@ def place(folder: Path, task: str, seed: int, name: str) -> Path:
 
 
 def train(scale: Scale, folder: Path) -> bool:
-    """False when a signal stopped a run."""
+    """False when a signal stopped a run.
+
+    Raises:
+        UserError: data or a package is absent, before hours go into training.
+    """
+    convert.require_packages("onnx")
+    for task in scale.tasks:
+        jobs.read_examples(config_of(task, scale.seeds[0], "full", scale, folder))
     if not (folder / "minilm").exists():
         folder.mkdir(parents=True, exist_ok=True)
         brought_in(folder)
