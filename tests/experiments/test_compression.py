@@ -38,10 +38,14 @@ def test_what_must_hold_is_judged_by_the_means_over_seeds():
     three, two = found["students"].values()
     assert three["part_of_the_accuracy"] == 88 / 89 and not three["holds"]  # 1.9 times as fast, not twice
     assert two["part_of_the_accuracy"] == 85 / 89 and two["holds"] and found["a_student_holds"]
-    slow = FOUND | {"pruned to 50%": FOUND["pruned to 50%"]._replace(faster=1.59)}
-    assert not judged(slow)["pruned"]["holds"]
-    worse = FOUND | {"full, int8": FOUND["full, int8"]._replace(scores={1: 88.9, 2: 86.9})}
-    assert not judged(worse)["int8"]["holds"]
+    for name, changed, part in (
+        ("pruned to 50%", {"faster": 1.59}, "pruned"),
+        ("pruned to 50%", {"scores": {1: 86.9, 2: 84.9}}, "pruned"),
+        ("full, int8", {"scores": {1: 88.9, 2: 86.9}}, "int8"),
+        ("full, int8", {"megabytes": 31.0}, "int8"),
+    ):
+        assert not judged(FOUND | {name: FOUND[name]._replace(**changed)})[part]["holds"]
+    assert not judged(FOUND | {"student of 2 layers": row(84, 84, faster=2.9)})["a_student_holds"]
 
 
 def test_differences_are_of_seeds_that_both_have():
