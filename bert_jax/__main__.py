@@ -81,7 +81,16 @@ def plan(args, config) -> int:
 def finetune(args, config) -> int:
     from bert_jax import finetune
 
-    result = finetune.finetune(config, args.workdir)
+    return _scored(finetune.finetune(config, args.workdir))
+
+
+def prune(args, config) -> int:
+    from bert_jax import pruning
+
+    return _scored(pruning.prune(config, args.workdir))
+
+
+def _scored(result: dict | None) -> int:
     for name, value in (result or {"metrics": {}})["metrics"].items():
         print(f"{name:26s} {value:.4f}")
     return EXIT_DONE if result else EXIT_RESTART
@@ -220,6 +229,12 @@ VERBS = {
     ),
     "finetune": Verb(
         finetune, "train a pretrained encoder on a task and score it; the same command continues", needs_config=True
+    ),
+    "prune": Verb(
+        prune,
+        "cut the heads and neurons that matter least to a task out of a model fine-tuned on it, and tune what is left; the same "
+        "command continues",
+        needs_config=True,
     ),
     "evaluate": Verb(
         evaluate,

@@ -2,8 +2,8 @@
 
 Legend of the shape letters used in array names everywhere in this package:
 B rows of the batch, T texts of a row, L length in tokens, E examples packed in a row, P predicted positions per row,
-D width of the encoder, H attention heads, K width of one head, F feed-forward width, V pieces of the vocabulary, N layers,
-C classes, G vectors gathered from all devices, W width of a feature.
+D width of the encoder, H attention heads, K width of one head, J of all heads, F feed-forward width, V pieces of the vocabulary,
+N layers, C classes, G vectors gathered from all devices, W width of a feature.
 
 The names are those of the data files of google-research/bert.
 

@@ -109,9 +109,8 @@ def named_objective(table: Mapping[str, Callable], section, encoder: EncoderConf
 def build_optimizer(config):
     """(optimiser, schedule). What the section optim holds beyond the arguments of make_optimizer is the schedule's."""
     options = dict(**config.optim)
-    update = {
-        key: options.pop(key) for key in ("name", "weight_decay", "b1", "b2", "eps", "clip", "layer_decay") if key in options
-    }
+    of_update = ("name", "weight_decay", "b1", "b2", "eps", "clip", "layer_decay", "magnitude")
+    update = {key: options.pop(key) for key in of_update if key in options}
     schedule = make_schedule(options.pop("schedule", "bert"), num_train_steps=config.train.num_train_steps, **options)
     return make_optimizer(schedule, **update), schedule
 

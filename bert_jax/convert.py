@@ -2,32 +2,25 @@
 directory of Hugging Face, to StableHLO or to ONNX."""
 
 import importlib
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import jax
-import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from bert_jax import config as configs
 from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, encoder_config
-from bert_jax.checkpoint import Checkpoints
 from bert_jax.compress import stablehlo
 from bert_jax.errors import UserError
 from bert_jax.interop import card, certificate, huggingface, onnx, released, vocabulary, word_vectors
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives import electra
-from bert_jax.parallel.step import init_state
 from bert_jax.text import wordpiece
 from bert_jax.text.tokenizer import BERT, Tokenizer
-from bert_jax.trained import Trained, open_trained
+from bert_jax.trained import Trained, open_trained, save_start
 
 CERTIFICATE = "certificate.json"
 PACKAGES = {"stablehlo": ("flatbuffers",), "onnx": ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")}
@@ -59,13 +52,13 @@ def bring_in(source: Path, workdir: Path, *, num_strings: int, say: Callable[[st
         return bring_in_vectors(source, workdir, say=say)
     is_release = released.is_one(source)
     model = released.read(source) if is_release else huggingface.read(source)
-    with _made_whole(workdir) as folder, TemporaryDirectory() as scratch:
+    with workdirs.made_whole(workdir) as folder, TemporaryDirectory() as scratch:
         kind, tokenizer = vocabulary.read(source, folder, guess_case=is_release)
         config = saved_config(model, kind, tokenizer)
         objective = build_objective(config, tokenizer.size)
         params = huggingface.params_of(model, jax.eval_shape(objective.init, jax.random.key(0)))
         facts = {"vocabulary": tokenizer.content_hash}
-        _save(folder / "checkpoints", objective, params, facts)
+        save_start(folder / "checkpoints", objective, params, facts)
         workdirs.write_config(config, folder, facts | {"source": str(source)})
         trained = open_trained(folder, say=say)
         peer = source
@@ -81,13 +74,13 @@ def bring_in_vectors(source: Path, workdir: Path, *, say: Callable[[str], None] 
     """Makes a workdir of an encoder without layers, which gives each word the vector that the file has for it."""
     found = word_vectors.vocabulary(word_vectors.read(source))
     words, width = found.vectors_VD.shape
-    with _made_whole(workdir) as folder:
+    with workdirs.made_whole(workdir) as folder:
         wordpiece.save_vocab(found.pieces, folder / "vocab.txt")
         tokenizer = wordpiece.load(folder / "vocab.txt", found.do_lower_case)
         config = _config("wordpiece", tokenizer, word_vectors.ENCODER | {"hidden_size": width}, OBJECTIVES[()], [])
         facts = {"vocabulary": tokenizer.content_hash}
         params = {"encoder": {"embeddings": {"word": {"embedding": found.vectors_VD}}}}
-        _save(folder / "checkpoints", build_objective(config, tokenizer.size), params, facts)
+        save_start(folder / "checkpoints", build_objective(config, tokenizer.size), params, facts)
         workdirs.write_config(config, folder, facts | {"source": str(source)})
     case = "in lower case" if found.do_lower_case else "as they are written"
     say(f"{source} -> {workdir}: vectors of {words - len(BERT):,} words {case}, of width {width}, and {' '.join(BERT)}")
@@ -126,16 +119,6 @@ def _config(kind: str, tokenizer: Tokenizer, model: dict, objective: dict, label
     )
 
 
-def _save(folder: Path, objective, params: dict, facts: dict) -> None:
-    """A checkpoint of step 0, without the state of any optimiser."""
-    like = jax.eval_shape(lambda: init_state(objective, optax.identity(), 0))
-    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like._replace(params={}))
-    checkpoints = Checkpoints(folder, keep=1)
-    checkpoints.save(0, state._replace(params=params), facts)
-    checkpoints.wait()
-    checkpoints.close()
-
-
 def take_out(
     workdir: Path,
     target: Path,
@@ -171,7 +154,7 @@ def take_out(
     encoder, params, left_out = _generator(trained) if part == "generator" else _encoder_part(trained)
     if form == "onnx":
         return _take_out_onnx(trained, encoder, params, left_out, target, int8, say)
-    with _made_whole(target) as folder:
+    with workdirs.made_whole(target) as folder:
         _write(trained, params, encoder, folder)
         model = huggingface.read(folder)
         checked = certificate.certify(folder, folder, model, encoder, params, trained.tokenizer, num_strings)
@@ -197,7 +180,7 @@ def require_packages(form: str) -> None:
 def _take_out_stablehlo(trained: Trained, target: Path, say: Callable[[str], None]) -> None:
     objective, params, encoder = trained.objective, trained.params, trained.encoder
     num_texts = 2 if trained.config.objective.get("name") == "choose" else 0
-    with _made_whole(target) as folder:
+    with workdirs.made_whole(target) as folder:
         stablehlo.write(folder, objective, params, encoder, of_choices=bool(num_texts))
         vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
         apart = stablehlo.compare(folder, objective, params, encoder, trained.tokenizer.pad_id, num_texts)
@@ -214,8 +197,8 @@ def _take_out_onnx(
     int8: bool,
     say: Callable[[str], None],
 ) -> None:
-    with _made_whole(target) as folder, TemporaryDirectory() as scratch:
-        _write(trained, params, encoder, Path(scratch))
+    with workdirs.made_whole(target) as folder, TemporaryDirectory() as scratch:
+        _write(trained, params, onnx.with_whole_heads(encoder), Path(scratch))
         kind = huggingface.read(Path(scratch)).kind
         onnx.write(folder, Path(scratch), kind, encoder, params, trained.tokenizer.pad_id)
         if int8:
@@ -272,19 +255,3 @@ def _write(trained: Trained, params: dict, encoder: EncoderConfig, folder: Path)
     labels = list(trained.config.get("labels", []))
     huggingface.write(folder, encoder, params, labels, trained.tokenizer)
     vocabulary.write(folder, trained.tokenizer, longest_row=encoder.longest_row, segments=encoder.type_vocab_size > 1)
-
-
-@contextmanager
-def _made_whole(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that takes its place when all went well, and is deleted when not."""
-    target = Path(target).absolute()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UserError("there is something already", got=target, expected="a folder that does not exist, or an empty one")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    workdirs.make_folder(temporary)
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

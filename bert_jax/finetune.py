@@ -37,10 +37,13 @@ TAKEN_OVER = ("encoder", "projections")  # of the model that training starts fro
 RANGES = {"patience": whole(0), "reinit_layers": whole(0)}
 
 
-def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict | None:
+def finetune(config, workdir: Path, *, quiet: bool = False, say=print, with_head: bool = False) -> dict | None:
     """Fine-tunes the encoder of config.init_checkpoint, from where the workdir stood, and scores it on the dev set.
 
     Beside the checkpoints it leaves result.json and, where the task has answers, predictions.jsonl with one for each dev example.
+
+    Args:
+        with_head: goes on with the head of that model too, which knows the same classes.
 
     Returns:
         What result.json holds: the metrics of the task, and the loss. None when a signal stopped it; the same call then
@@ -51,10 +54,10 @@ def finetune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict |
     """
     workdir = Path(workdir)
     with workdirs.opened(config, workdir):
-        return workdirs.finished(workdir) or _finetune(config, workdir, quiet, say)
+        return workdirs.finished(workdir) or _finetune(config, workdir, quiet, say, () if with_head else TAKEN_OVER)
 
 
-def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
+def _finetune(config, workdir: Path, quiet: bool, say, taken_over: tuple[str, ...]) -> dict | None:
     fit_settings = _fit_settings(config)
     examples = jobs.read_examples(config)
     for message in examples.skipped:
@@ -65,7 +68,7 @@ def _finetune(config, workdir: Path, quiet: bool, say) -> dict | None:
     fit_config = _fit_config(fit_settings, len(job.train.lengths), size)
     optimizer, schedule = build.build_task_optimizer(config, fit_config.num_train_steps)
     wanted = jax.eval_shape(objective.init, jax.random.key(0))
-    found = transfer(start.params, wanted, source=config.init_checkpoint, only=TAKEN_OVER)
+    found = transfer(start.params, wanted, source=config.init_checkpoint, only=taken_over)
     facts = model.facts | {"labels": list(examples.labels), "start": content_hash(found.params)}
 
     def accept(saved: dict) -> None:
@@ -131,6 +134,9 @@ def _model(config, labels: tuple[str, ...], say) -> _Model:
     start = open_trained(Path(config.init_checkpoint), say=say)
     teacher = open_teacher(config, start.tokenizer, labels, say=say)
     model = start.config.model.to_dict() | dict(config.model) | {"pooler": jobs.has_pooler(config.task)}
+    if layers := tuple(config.train.take_layers) if "take_layers" in config.train.keys() else ():
+        start = start._replace(params=_with_layers(start, layers))
+        model |= {"num_hidden_layers": len(layers)}
     encoder = build.encoder_config(model, start.tokenizer.size)
     if unknown := [feature.name for feature in encoder.features if not feature.file or feature not in start.encoder.features]:
         raise UserError(
@@ -144,6 +150,23 @@ def _model(config, labels: tuple[str, ...], say) -> _Model:
     text = {key: start.config.text[key] for key in ("kind", "do_lower_case")}
     facts = {"vocabulary": start.tokenizer.content_hash, "text": text, "model": model, **teacher.facts}
     return _Model(start, teacher, encoder, objective, facts)
+
+
+def _with_layers(start: Trained, layers: tuple[int, ...]) -> dict:
+    """Its params with these layers alone, in this order (Sajjad et al. 2023, arXiv 2004.03844).
+
+    Raises:
+        UserError: it has no such layers, or they share weights.
+    """
+    depth, encoder = start.encoder.num_hidden_layers, start.params["encoder"]
+    if start.encoder.block != "post_norm" or start.encoder.num_hidden_groups:
+        raise UserError(
+            "train.take_layers needs layers that are all alike and have weights of their own", got=layers, expected="()"
+        )
+    if any(layer not in range(depth) for layer in layers):
+        raise UserError("train.take_layers is out of range", got=layers, expected=f"numbers from 0 to {depth - 1}")
+    taken = jax.tree.map(lambda leaf: np.asarray(leaf)[np.array(layers)], encoder["layers"])
+    return start.params | {"encoder": encoder | {"layers": taken}}
 
 
 def _with_new_top(params: dict, objective: Objective, config) -> dict:
@@ -171,6 +194,7 @@ def _fit_settings(config) -> dict:
         UserError: settings that are out of range or do not go together.
     """
     settings = dict(config.train)
+    settings.pop("take_layers", None)
     own = {name: settings.pop(name) for name in ("accumulate", "best_by", "patience", "reinit_layers")}
     require("train", {name: own[name] for name in ("patience", "reinit_layers")}, RANGES)
     if own["patience"] and not own["best_by"]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
@@ -73,6 +74,16 @@ def open_trained(workdir: Path, *, before: int | None = None, say: Callable[[str
     step, state, facts = found
     config, tokenizer, objective = described(facts)
     return Trained(step, state.params, facts, objective, tokenizer, config)
+
+
+def save_start(folder: Path, objective: Objective, params: dict, facts: dict) -> None:
+    """A checkpoint of step 0, without the state of any optimiser, which open_trained opens beside a config without `optim`."""
+    like = jax.eval_shape(lambda: init_state(objective, optax.identity(), 0))
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like._replace(params={}))
+    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints.save(0, state._replace(params=params), facts)
+    checkpoints.wait()
+    checkpoints.close()
 
 
 def _whole_config(saved: ConfigDict, workdir: Path, facts: dict) -> ConfigDict:
@@ -146,7 +157,9 @@ OF_TRAINING = (
 
 def _otherwise(then: EncoderConfig, now: EncoderConfig) -> list[str]:
     """What this encoder computes in another way than that with the same parameters, for people."""
-    then, now = (replace(encoder, embedding_size=encoder.table_width) for encoder in (then, now))  # 0 is as good as hidden_size
+    then, now = (  # 0 is as good as what it stands for
+        replace(encoder, embedding_size=encoder.table_width, head_size=encoder.head_width) for encoder in (then, now)
+    )
     changed = [
         f"{name} {getattr(then, name)} -> {getattr(now, name)}"
         for name in asdict(now)

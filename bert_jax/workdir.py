@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,22 @@ def opened(config, workdir: Path) -> Iterator[None]:
     with locked(workdir, "this run is being trained"):
         _check_config(config, workdir)
         yield
+
+
+@contextmanager
+def made_whole(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that takes its place when all went well, and is deleted when not."""
+    target = Path(target).absolute()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError("there is something already", got=target, expected="a folder that does not exist, or an empty one")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    make_folder(temporary)
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def _check_config(config, workdir: Path) -> None:

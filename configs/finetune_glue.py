@@ -5,8 +5,15 @@
 
 P is the workdir of a trained model: pretrained, brought in, or fine-tuned before, on MNLI for instance, from which RTE, STS-B and
 MRPC gain (Phang et al. 2018, arXiv 1811.01088). Its vocabulary and encoder are used, the head is new. The second command is the
-grid of the paper with seeds. Argument: cola, sst2, mrpc (the default), stsb, qqp, mnli, mnli_mismatched, qnli, rte, wnli; or one
-of those with classes with a row of TinyBERT behind it, one after the other:
+grid of the paper with seeds. Argument: cola, sst2, mrpc (the default), stsb, qqp, mnli, mnli_mismatched, qnli, rte, wnli; all but
+stsb also with one of these behind them, for instance sst2-short:
+
+    short      from some of the layers of P alone (train.take_layers; Sajjad et al. 2023, arXiv 2004.03844)
+    int8       products with weights as 8 bits would have them (model.quantize; needs pip install -e '.[int8]')
+    sparse     the smallest weights become 0 (optim.magnitude; Zhu and Gupta 2017, arXiv 1710.01878)
+    student    short, and from a teacher, by TinyBERT's losses all at once: a student in one command, where P may be its teacher
+
+or with a row of TinyBERT behind them, one after the other:
 
     python -m bert_jax finetune --config=configs/finetune_glue.py:mrpc-tinybert-layers --workdir=L \
         --config.objective.teacher=W --config.init_checkpoint=G
@@ -136,10 +143,36 @@ def prediction(config, rate: float = 2e-5):
     distilled(config, 3.0, rate, prediction=1.0)
 
 
+def student(config):
+    """Our choice of weights; starting as every other layer is DistilBERT's (arXiv 1910.01108, section 3)."""
+    distilled(config, 3.0, 5e-5, hidden=1.0, attention=1.0, prediction=1.0, label=1.0)
+    short(config)
+
+
+def short(config):
+    config.train.take_layers = (1, 3, 5)  # of the encoder to start from, counted from 0
+
+
+def int8(config):
+    config.model.quantize = "int8"
+
+
+def sparse(config):
+    config.optim.magnitude = ConfigDict()  # the smallest weights of each layer become 0, more and more of them
+    config.optim.magnitude.sparsity = 0.5  # so large a part in the end
+    config.optim.magnitude.begin_step = 0
+    config.optim.magnitude.end_step = 1000
+    config.optim.magnitude.every_steps = 50
+
+
 ROWS = {
     "": lambda config: None,
     "tinybert-layers": layers,
     "tinybert-prediction": prediction,
     "tiny-layers": lambda config: layers(config, epochs=5.0, rate=5e-4),
     "tiny-prediction": lambda config: prediction(config, rate=5e-4),
+    "student": student,
+    "short": short,
+    "int8": int8,
+    "sparse": sparse,
 }

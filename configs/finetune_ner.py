@@ -9,6 +9,7 @@ resume_zh, wikineural_fr or europeana_fr; alone, or with one of these behind it,
     mean       the mean of its pieces stands for a word, not the first of them
     context    rows are filled with what stands around a sentence in its document, up to 512 pieces
     crf        a linear chain over the words of a sentence, decoded by Viterbi's algorithm
+    short, int8, sparse    as in configs/finetune_glue.py
     features   the encoder stays as it is; a BiLSTM of two layers reads what its layers give out (objective.layers)
 
 Data: the files of each set under ner/ of the folder that BERT_JAX_DATA or data.folder names, as bert_jax/tasks/ner.py lists them.
@@ -51,7 +52,11 @@ def published(task: str):
 
 
 def _recipe(task: str):
-    return runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))["recipe"](task)
+    return _of_glue("recipe")(task)
+
+
+def _of_glue(name: str):
+    return runpy.run_path(str(Path(__file__).with_name("finetune_glue.py")))[name]
 
 
 def mean(config):
@@ -75,3 +80,4 @@ def features(config):
 
 
 ROWS = {"": lambda config: None, "mean": mean, "context": context, "crf": crf, "features": features}
+ROWS |= {name: _of_glue("ROWS")[name] for name in ("short", "int8", "sparse")}

@@ -14,6 +14,7 @@ from bert_jax.errors import EXIT_USER_ERROR
 from experiments.benchmarks import measure
 from experiments.proofs import (
     beam,
+    compression,
     doctor,
     exports,
     family,
@@ -61,6 +62,7 @@ PROOFS = {
     "tasks_seeds": finetuning.tasks_seeds,
     "exports": exports.exports,
     "search": searching.search,
+    "compression": compression.compression,
     "sst2": tasks.sst2,
     "conll2003": tasks.conll2003,
     "squad_dev_split": tasks.squad_dev_split,

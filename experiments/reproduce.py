@@ -19,6 +19,7 @@ from experiments import (
     bert_tables,
     cells,
     chinese_tables,
+    compression,
     costs,
     distilbert_tables,
     electra_tables,
@@ -55,9 +56,12 @@ TABLES = {table.name: table for paper in PAPERS for table in paper.TABLES}
 def main(arguments: Sequence[str]) -> int:
     """0 when every run is done, 42 when a signal stopped one."""
     given = _parser().parse_args(arguments)
+    folder = Path(given.workdir) / f"{given.name.replace('/', '-')}-{given.scale}"
+    if given.name == compression.NAME:
+        scale = _known("scale", given.scale, compression.SCALES)
+        return compression.reproduce(given.scale, scale, folder, dry_run=given.dry_run, table=given.table)
     table = _known("table", given.name, TABLES)
     scale = _known("scale", given.scale, table.scales)
-    folder = Path(given.workdir) / f"{given.name.replace('/', '-')}-{given.scale}"
     if given.cost:
         print(costs.as_markdown(table, scale, hardware.parse_target(given.cost)))
         return EXIT_DONE
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments reproduce", description=__doc__, allow_abbrev=False)
-    parser.add_argument("name", metavar="TABLE", help=f"one of: {', '.join(TABLES)}")
+    parser.add_argument("name", metavar="TABLE", help=f"one of: {', '.join((*TABLES, compression.NAME))}")
     parser.add_argument("--scale", default="smoke", help="how large the runs are: smoke (minutes), desk (hours), lab, paper")
     parser.add_argument("--workdir", default="runs/reproduce", help="folder of the runs and the table")
     parser.add_argument("--text", default="", help="what to pretrain on, as data.input_file; without it, that of the scale")

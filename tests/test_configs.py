@@ -46,7 +46,7 @@ PRETRAINING += [f"bert4rec.py:{row}" for row in ("tiny", "ml-1m", "ml-20m", "bea
 PRETRAINING += [f"lamb.py:{row}" for row in ("76min", "512", "32k", "4k-base")]
 STUDENTS = ("distilbert", "tinybert", "tinybert-6x768", "minilm", "minilm-6x384", "minilm-6x768")
 PRETRAINING += [f"distill.py:{row}" for row in (*STUDENTS, "tiny", "tiny-alone", "tiny-teacher")]
-TASK_STEPS = ("tinybert-layers", "tinybert-prediction", "tiny-layers", "tiny-prediction")
+TASK_STEPS = ("tinybert-layers", "tinybert-prediction", "tiny-layers", "tiny-prediction", "student")
 PRETRAINING += [f"domain.py:{row}" for row in ("tiny", "pubmedbert", "scibert", "finbert", "finbert-finvocab", "biobert")]
 PRETRAINING += [f"word_place.py:{row}" for row in ("tiny", "base")]
 PRETRAINING += [f"simcse.py:{row}" for row in ("tiny", "unsup", "unsup-large")]
@@ -81,12 +81,13 @@ def test_every_config_file_is_tested_here():
 
 
 FINE_TUNING = {  # file -> a row of it for each objective and each form
-    "finetune_glue.py": ("mrpc", "stsb"),
+    "finetune_glue.py": ("mrpc", "stsb", "sst2-short", "mrpc-sparse", "mrpc-int8"),
     "finetune_texts.py": ("chnsenticorp", "imdb-chunks"),
     "finetune_ner.py": ("conll2003", "resume_zh-crf", "conll2003-features", "conll2003-context"),
     "finetune_squad.py": ("squad1", "squad2", "cmrc2018"),
     "finetune_swag.py": ("swag",),
     "sweep_few_labels.py": ("sst2", "chnsenticorp"),
+    "prune.py": ("sst2", "conll2003", "stsb"),
     "finetune_own.py": ("classification", "regression", "tagging", "answering", "answering_or_none", "choice", "ranking"),
 }
 ONE_STEP = ["quickstart.py", "bert.py:tiny-cased-wwm", "bert.py:d2l", "bert.py:tiny-ltr", "lamb.py:76min-base", "simcse.py:unsup"]
@@ -183,7 +184,8 @@ def test_the_objective_of_a_task_builds(name):
     objectives = jobs.objectives(config.task, ("0", "1"))
     objective = named_objective(objectives, config.objective, encoder_config(student, 30522), teacher)
     build_task_optimizer(config, 10)
-    parts = {"encoder", "projections"} if name.endswith("layers") else {"encoder", "classifier"}
+    heads = {"layers": {"projections"}, "student": {"projections", "classifier"}}
+    parts = {"encoder"} | heads.get(name.split("-")[-1], {"classifier"})
     assert set(jax.eval_shape(objective.init, jax.random.key(0))) == parts
 
 

@@ -47,6 +47,7 @@ LEVELS = {
     "replay": 8,
     "summary": 8,
     "convert": 9,
+    "pruning": 9,
     "doctor": 9,
     "__main__": 10,
     "launch": 10,

@@ -101,7 +101,7 @@ def compare_outputs(folder: Path, kind: str, encoder: EncoderConfig, params: dic
         raise _unreadable("the model", folder, error) from error
     if loading["missing_keys"]:
         raise _fails(f"{kind} finds no {sorted(loading['missing_keys'])[0]} in {folder}", "a new random one", "all its weights")
-    encoder, batch = replace(encoder, dtype="float32", matmul_dtype="auto"), padded_batch(encoder, pad_id)
+    encoder, batch = replace(encoder, dtype="float32", matmul_dtype="auto", quantize=""), padded_batch(encoder, pad_id)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["input_mask"]}
     if encoder.type_vocab_size > 1:
         inputs["token_type_ids"] = batch["segment_ids"]

@@ -29,7 +29,7 @@ MAKE_SAFE = (  # for a shell, between double quotes
 
 
 # What of an EncoderConfig says how a run computes or trains, not what; the dropout among it has no word in any config.json.
-OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "unroll_layers", "remat", "attention_output_dropout_prob")
+OF_THE_RUN = ("vocab_size", "dtype", "matmul_dtype", "quantize", "unroll_layers", "remat", "attention_output_dropout_prob")
 POOLED = ("next_sentence", "classifier", "choice")  # heads on the vector of the whole row
 LABELLED = {"classifier": "classifier/dense", "token_classifier": "token_classifier/logits"}  # head -> its layer of classes
 
@@ -254,6 +254,13 @@ def expressed(encoder: EncoderConfig, params: dict, pad_id: int) -> tuple[str, s
     Raises:
         UserError: none of FAMILIES does.
     """
+    if encoder.num_hidden_layers and encoder.attention_width != encoder.hidden_size:
+        raise UserError(
+            "no class of transformers has attention that is narrower or wider than the rest",
+            got=f"{encoder.num_attention_heads} heads of size {encoder.head_width} at a width of {encoder.hidden_size}",
+            expected="an encoder of which no heads were cut",
+            fix="write it with --format=onnx or --format=stablehlo",
+        )
     heads = params.keys() - {"encoder"}
     for model_type, family in FAMILIES.items():
         for name, kind in family.classes.items():
@@ -283,6 +290,7 @@ def _says_all(family: Family, encoder: EncoderConfig, pad_id: int) -> bool:
 def _what_is_computed(encoder: EncoderConfig) -> dict:
     found = {key: value for key, value in asdict(encoder).items() if key not in OF_THE_RUN}
     found["embedding_size"] = encoder.table_width  # 0 and hidden_size are the same
+    found["head_size"] = encoder.head_width
     if not encoder.pooler:
         del found["pooler_act"], found["classifier_pooling"]
     return found

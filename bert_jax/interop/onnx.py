@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.interop import safetensors
 from bert_jax.interop.certificate import LOGITS, TOLERANCE, head_outputs, padded_batch
+from bert_jax.interop.huggingface import WEIGHTS
 from bert_jax.models.encoder import Encoder, EncoderConfig
 
 FILE = "model.onnx"
@@ -43,9 +45,7 @@ def write(folder: Path, source: Path, kind: str, encoder: EncoderConfig, params:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     options = {"add_pooling_layer": encoder.pooler} if kind.endswith("Model") and encoder.type_vocab_size else {}
-    loaded = getattr(transformers, kind).from_pretrained(
-        source, dtype=torch.float32, attn_implementation="eager", local_files_only=True, use_safetensors=True, **options
-    )
+    loaded = _loaded(source, getattr(transformers, kind), encoder, options)
     batch = padded_batch(encoder, pad_id)
     names = _inputs(encoder)
     example = tuple(torch.from_numpy(batch[ours].astype(np.int64)) for ours in names)
@@ -75,6 +75,42 @@ def write(folder: Path, source: Path, kind: str, encoder: EncoderConfig, params:
             dynamic_shapes=(tuple(open_axes for _ in example),),
             external_data=sum(tensor.numel() * 4 for tensor in loaded.parameters()) > LARGEST_IN_ONE_FILE,
         )
+
+
+def with_whole_heads(encoder: EncoderConfig) -> EncoderConfig:
+    """The sizes under which a class of transformers can be made, for `write` to cut to those of the encoder."""
+    if encoder.attention_width == encoder.hidden_size:
+        return encoder
+    if encoder.block != "post_norm":
+        raise UserError(
+            "ONNX has no way for rotary heads that were cut", got=f"model.block={encoder.block}", fix="--format=stablehlo"
+        )
+    return replace(encoder, num_attention_heads=1, head_size=0)
+
+
+def _loaded(source: Path, kind: type, encoder: EncoderConfig, options: dict):
+    """The model in the directory. Where heads were cut, products get the sizes of their tensors, and attention that of its heads,
+    by the names that all classes have for it."""
+    import torch
+    from transformers import AutoConfig
+
+    if encoder.attention_width == encoder.hidden_size:
+        return kind.from_pretrained(
+            source, dtype=torch.float32, attn_implementation="eager", local_files_only=True, use_safetensors=True, **options
+        )
+    tensors = {name: torch.from_numpy(array) for name, array in safetensors.read(source / WEIGHTS).items()}
+    model = kind(AutoConfig.from_pretrained(source, attn_implementation="eager", local_files_only=True), **options)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and (weight := tensors.get(f"{name}.weight")) is not None:
+            module.out_features, module.in_features = weight.shape
+            module.weight = torch.nn.Parameter(torch.empty_like(weight))
+            module.bias = torch.nn.Parameter(torch.empty(len(weight))) if f"{name}.bias" in tensors else None
+        if hasattr(module, "attention_head_size"):
+            module.attention_head_size, module.all_head_size = encoder.head_width, encoder.attention_width
+            module.num_attention_heads = module.n_heads = encoder.num_attention_heads
+            module.scaling = encoder.head_width**-0.5
+    model.load_state_dict(tensors, strict=False)  # what is tied, or only repeats a formula, is not stored
+    return model
 
 
 def to_int8(folder: Path) -> None:
@@ -149,7 +185,7 @@ def _inputs(encoder: EncoderConfig) -> dict[str, str]:
 
 
 def _in_float32(encoder: EncoderConfig) -> EncoderConfig:
-    return replace(encoder, dtype="float32", matmul_dtype="auto")
+    return replace(encoder, dtype="float32", matmul_dtype="auto", quantize="")
 
 
 def _outputs(loaded, example: tuple, names: dict[str, str], ours: dict) -> dict[str, str]:

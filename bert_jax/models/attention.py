@@ -26,10 +26,10 @@ class SelfAttention(nn.Module):
     def __call__(self, x_BLD, visible_B1LL, rotation: Rotation | None = None, *, train: bool):
         """visible_B1LL is made for the same window; `rotation` turns queries and keys by their places."""
         cfg = self.config
-        split = (*x_BLD.shape[:2], cfg.num_attention_heads, cfg.hidden_size // cfg.num_attention_heads)
-        q_BLHK = Dense(cfg, cfg.hidden_size, name="query")(x_BLD).reshape(split)
-        k_BLHK = Dense(cfg, cfg.hidden_size, name="key")(x_BLD).reshape(split)
-        v_BLHK = Dense(cfg, cfg.hidden_size, name="value")(x_BLD).reshape(split)
+        split = (*x_BLD.shape[:2], cfg.num_attention_heads, cfg.head_width)
+        q_BLHK = Dense(cfg, cfg.attention_width, name="query")(x_BLD).reshape(split)
+        k_BLHK = Dense(cfg, cfg.attention_width, name="key")(x_BLD).reshape(split)
+        v_BLHK = Dense(cfg, cfg.attention_width, name="value")(x_BLD).reshape(split)
         if rotation is not None:
             q_BLHK, k_BLHK = rotated(q_BLHK, rotation), rotated(k_BLHK, rotation)
         self.sow("intermediates", "query_key_value", (q_BLHK, k_BLHK, v_BLHK))
@@ -38,8 +38,8 @@ class SelfAttention(nn.Module):
         probs_BHLL = probabilities(cfg, q_BLHK, k_BLHK, visible_B1LL)
         probs_BHLL = Dropout(cfg.attention_probs_dropout_prob)(probs_BHLL, train=train)
         mixed_BLHK = kept(cfg, contract(cfg, "bhlm,bmhk->blhk", probs_BHLL, v_BLHK), ATTENTION_PRODUCTS)
-        mixed_BLD = mixed_BLHK.reshape(x_BLD.shape[0], -1, cfg.hidden_size)[:, : x_BLD.shape[1]]
-        return Dense(cfg, cfg.hidden_size, cfg.residual_spread, name="output")(mixed_BLD)
+        mixed_BLJ = mixed_BLHK.reshape(x_BLD.shape[0], -1, cfg.attention_width)[:, : x_BLD.shape[1]]
+        return Dense(cfg, cfg.hidden_size, cfg.residual_spread, name="output")(mixed_BLJ)
 
 
 def visible(input_mask_BL, sequence_ids_BL=None, window: int = 0, *, left_to_right: bool = False) -> jax.Array:

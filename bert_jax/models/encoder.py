@@ -31,6 +31,7 @@ RANGES = {
     "hidden_size": whole(1, WIDEST),
     "num_hidden_layers": whole(0, DEEPEST),
     "num_attention_heads": whole(1, WIDEST),
+    "head_size": whole(0, WIDEST),
     "intermediate_size": whole(1, WIDEST),
     "hidden_dropout_prob": BELOW_ONE,
     "attention_probs_dropout_prob": BELOW_ONE,
@@ -56,6 +57,8 @@ class EncoderConfig:
 
     Attributes:
         num_hidden_layers: 0 for static vectors: what comes out is what the embeddings are.
+        head_size: width of a head of attention; 0: hidden_size / num_attention_heads, which it is no longer where heads were cut
+            (compress/prune.py).
         embedding_size: width of the tables; where it is not hidden_size a product widens their sum (ALBERT, section 3.1). 0: as
             hidden_size.
         num_hidden_groups: so many groups of consecutive layers, each group with one set of weights (ALBERT: 1). 0: every layer
@@ -85,6 +88,8 @@ class EncoderConfig:
         dtype: of activations.
         matmul_dtype: of the operands of matrix products: "auto", as the activations; or bfloat16 beside float32 activations,
             for CPUs that multiply in bfloat16 and add up in float32; what is kept for the backward pass is then bfloat16 too.
+        quantize: "int8": products with weights see both operands rounded to 8 bits, in training too, so that a model learns to do
+            with them (Jacob et al. 2018, arXiv 1712.05877, section 3); "": they are not rounded.
         unroll_layers: compile the layers one after another instead of as a loop over the same parameters: a faster step for a
             few layers, a compilation that grows with their number.
         remat: what the backward pass computes anew instead of keeping it from the forward pass, a name of REMAT. "elementwise",
@@ -96,6 +101,7 @@ class EncoderConfig:
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
+    head_size: int = 0
     intermediate_size: int = 3072
     hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.1
@@ -123,6 +129,7 @@ class EncoderConfig:
     layer_norm_eps: float = 1e-12
     dtype: str = "float32"
     matmul_dtype: str = "auto"
+    quantize: str = ""
     unroll_layers: bool = False
     remat: str = "elementwise"
     features: tuple[Feature, ...] = ()
@@ -137,7 +144,7 @@ class EncoderConfig:
             )
         if self.num_lstm_layers and self.hidden_size % 2:
             raise UserError("model.hidden_size does not divide into the two directions of the LSTM", got=self.hidden_size)
-        if self.num_hidden_layers and self.hidden_size % self.num_attention_heads:
+        if self.num_hidden_layers and not self.head_size and self.hidden_size % self.num_attention_heads:
             raise UserError(
                 "model.hidden_size does not divide into model.num_attention_heads",
                 got=f"{self.hidden_size} and {self.num_attention_heads}",
@@ -154,6 +161,8 @@ class EncoderConfig:
                 raise UserError(f"model.{name} is unknown", got=getattr(self, name), expected=" or ".join(ACTIVATIONS))
         if self.matmul_dtype not in ("auto", "float32", "bfloat16"):
             raise UserError("model.matmul_dtype is unknown", got=self.matmul_dtype, expected="auto or float32 or bfloat16")
+        if self.quantize not in ("", "int8"):
+            raise UserError("model.quantize is unknown", got=self.quantize, expected="int8, or nothing")
         if self.remat not in REMAT:
             raise UserError("model.remat is unknown", got=self.remat, expected=" or ".join(REMAT))
         for name, known in (("block", BLOCKS), ("positions", POSITIONS), ("classifier_pooling", CLASSIFIER_POOLINGS)):
@@ -165,6 +174,14 @@ class EncoderConfig:
     @property
     def table_width(self) -> int:
         return self.embedding_size or self.hidden_size
+
+    @property
+    def head_width(self) -> int:
+        return self.head_size or self.hidden_size // self.num_attention_heads
+
+    @property
+    def attention_width(self) -> int:
+        return self.num_attention_heads * self.head_width
 
     @property
     def longest_row(self) -> int:

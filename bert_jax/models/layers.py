@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from bert_jax.errors import UserError
+
 # Under these names the policies of REMAT know what to keep for the backward pass.
 WEIGHT_PRODUCTS, ATTENTION_PRODUCTS, DROPOUT_MASKS = "weight_products", "attention_products", "dropout_masks"
 
@@ -120,9 +122,27 @@ _keep_rounded = jax.custom_vjp(_kept_rounded, nondiff_argnums=(0, 1))
 _keep_rounded.defvjp(lambda *arguments: (_kept_rounded(*arguments), None), lambda dtype, name, _, gradient: (gradient,))
 
 
+def as_int8(x, axis: int) -> jax.Array:
+    """x as its nearest int8 says, with a scale of its own for each index of this axis, its largest size / 127.5 (qwix, as AQT);
+    the gradient passes as if nothing were rounded (Bengio et al. 2013, arXiv 1308.3432, section 2.3).
+
+    Raises:
+        UserError: qwix is not installed.
+    """
+    try:
+        import qwix
+    except ImportError:
+        fix = "pip install -e '.[int8]'"
+        raise UserError("model.quantize=int8 is of another package", got="qwix is not installed", fix=fix) from None
+    x32 = x.astype(jnp.float32)
+    rounded = qwix.dequantize(qwix.quantize(x32, jnp.int8, channelwise_axes=[axis]))
+    return x + jax.lax.stop_gradient(rounded - x32).astype(x.dtype)
+
+
 class Dense(nn.Module):
     """x [..., I] to [..., features]: float32 weights, drawn `spread` times as wide as config.initializer_range says; a bias where
-    config.use_bias or always_bias; result in the dtype of the activations."""
+    config.use_bias or always_bias; result in the dtype of the activations. With config.quantize both operands are as int8 would
+    have them, weights by output, what is given by token."""
 
     config: Any
     features: int
@@ -132,7 +152,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x):
         kernel_IO = self.param("kernel", weight_init(self.config, self.spread), (x.shape[-1], self.features), jnp.float32)
-        y_RO = kept(self.config, contract(self.config, "ri,io->ro", x.reshape(-1, x.shape[-1]), kernel_IO), WEIGHT_PRODUCTS)
+        x_RI = x.reshape(-1, x.shape[-1])
+        if self.config.quantize:
+            x_RI, kernel_IO = as_int8(x_RI, 0), as_int8(kernel_IO, 1)
+        y_RO = kept(self.config, contract(self.config, "ri,io->ro", x_RI, kernel_IO), WEIGHT_PRODUCTS)
         if self.config.use_bias or self.always_bias:
             bias_O = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y_RO += bias_O.astype(self.config.dtype)[None, :]

@@ -27,9 +27,10 @@ FIELDS = (
 def check(config) -> None:
     """Raises UserError where a setting does not go with model.block."""
     if config.block == "pre_norm":
-        heads, window = config.num_attention_heads, config.local_attention
+        window = config.local_attention
+        width, multiple = ("head_size", 2) if config.head_size else ("hidden_size", 2 * config.num_attention_heads)
         wanted = {
-            "hidden_size": (config.hidden_size % (2 * heads) == 0, f"a multiple of {2 * heads}: positions turn pairs of numbers"),
+            width: (config.head_width % 2 == 0, f"a multiple of {multiple}: positions turn pairs of numbers"),
             "num_hidden_layers": (config.num_hidden_layers >= 2, "at least 2"),
             "num_hidden_groups": (config.num_hidden_groups == 0, "0: each layer has weights of its own"),
             "position_offset": (config.position_offset == 0, "0: there is no table of positions"),
@@ -99,7 +100,7 @@ def kinds(config, input_mask_BL, position_ids_BL=None, sequence_ids_BL=None) -> 
     places_BL = jnp.arange(input_mask_BL.shape[1])[None] if position_ids_BL is None else position_ids_BL
 
     def layer(window: int, theta: float, **options) -> Layer:
-        turn = rotation(places_BL, cfg.hidden_size // cfg.num_attention_heads, theta)
+        turn = rotation(places_BL, cfg.head_width, theta)
         seen_B1LL = visible(input_mask_BL, sequence_ids_BL, window, left_to_right=cfg.left_to_right)
         return Layer(PreNormBlock(cfg, window, **options, parent=None), seen_B1LL, turn)
 

@@ -1,6 +1,6 @@
 """From a name and a schedule to an optimiser: clip, direction, decay, factor of the rate by depth, scheduled rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import optax
 
 from bert_jax.errors import UserError
 from bert_jax.optim.adam import clip_by_global_norm, scale_by_adam
+from bert_jax.optim.magnitude import prune_by_magnitude
 from bert_jax.optim.paths import decays, depth_rates, stacked, trained_factors
 from bert_jax.ranges import BELOW_ONE, NOT_NEGATIVE, POSITIVE, require, whole
 
@@ -33,6 +34,7 @@ def make_optimizer(
     clip: float = 1.0,
     layer_decay: float = 1.0,
     frozen_layers: int = -1,
+    magnitude: Mapping | None = None,
 ) -> optax.GradientTransformation:
     """The defaults are the optimiser of the released BERT, with its constants.
 
@@ -43,6 +45,7 @@ def make_optimizer(
         clip: the global norm that gradients are scaled down to first; 0 leaves them as they are.
         layer_decay: the factor by which the rate falls from each layer to the one below it (`paths.depth_rates`).
         frozen_layers: so many of the lowest layers, and the embeddings, stay as they are; -1: nothing does.
+        magnitude: arguments of magnitude.prune_by_magnitude; None: no weights become 0.
     """
     if name not in OPTIMIZERS:
         raise UserError("optim.name is unknown", got=name, expected=" or ".join(OPTIMIZERS))
@@ -56,6 +59,7 @@ def make_optimizer(
         *([scale_by(lambda params: depth_rates(params, layer_decay))] if layer_decay != 1 else []),
         *freeze,  # weight decay is no gradient
         optax.scale_by_learning_rate(schedule),
+        *([prune_by_magnitude(**magnitude)] if magnitude else []),
     )
 
 

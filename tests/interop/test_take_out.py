@@ -14,7 +14,7 @@ from bert_jax.build import build_objective, encoder_config
 from bert_jax.errors import UserError
 from bert_jax.interop import huggingface
 from bert_jax.text import wordpiece
-from bert_jax.trained import open_trained
+from bert_jax.trained import open_trained, save_start
 from tests import tiny
 from tests.interop import small
 from tests.parity.test_classify import OBJECTIVES
@@ -49,7 +49,7 @@ def make_run(name: str, workdir, *settings: str, **model):
     shapes, draw = jax.eval_shape(objective.init, jax.random.key(0)), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: draw.normal(scale=0.3, size=leaf.shape).astype(np.float32), shapes)
     facts = {"vocabulary": tokenizer.content_hash, "teacher_model": teacher}
-    convert._save(workdir / "checkpoints", objective, params, facts)
+    save_start(workdir / "checkpoints", objective, params, facts)
     with config.unlocked():
         del config.optim
     workdirs.write_config(config, workdir, facts)
