@@ -242,7 +242,7 @@ def _of_form(trained: Trained, form: Form, workdir: Path, shapes: Shapes, num_te
         return found
 
     faults = partial(form.faults, tokenizer=tokenizer, **jobs.settings_of(form.faults, section))
-    lengths = lambda example: longest(rows := encode([example]), np.arange(len(rows.lengths)))  # noqa: E731
+    lengths = lambda example: longest(rows := encode([example]), np.arange(len(rows.lengths))).tolist()  # noqa: E731
 
     def compile(example, size: int, length: int) -> None:
         jax.block_until_ready(predict(trained.params, filled_batch(encode([example]), np.zeros(1, int), size, length)))

@@ -26,6 +26,8 @@ from experiments.proofs import (
     others,
     plans,
     robust,
+    serving,
+    serving_fuzz,
     students,
     tasks,
 )
@@ -59,6 +61,8 @@ PROOFS = {
     "tasks_same_answers": finetuning.tasks_same_answers,
     "tasks_seeds": finetuning.tasks_seeds,
     "exports": exports.exports,
+    "serve_load": serving.serve_load,
+    "serve_fuzz": serving_fuzz.serve_fuzz,
     "sst2": tasks.sst2,
     "conll2003": tasks.conll2003,
     "squad_dev_split": tasks.squad_dev_split,
