@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,7 +81,7 @@ class State:
 
     def __init__(self, models: Mapping[str, Model], limits: Limits, room: int, entries: int):
         self.models, self.limits = models, limits
-        self.metrics = Metrics(lambda: self.batcher.waiting)
+        self.metrics = Metrics(lambda: self.batcher.waiting, BODIES)
         self.batcher = Batcher(room, self.metrics.on_batch)
         self.cache = Cache(entries)
         self.ready = self.draining = False
@@ -113,13 +112,14 @@ def make_app(
         await state.batcher.close()
         state.metrics.listen_no_more()
 
-    app = FastAPI(title="bert_jax", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="bert_jax", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     _add_routes(app, state)
     for task, body in BODIES.items():
         _add_task(app, state, task, body)
     for kind in (Refused, RequestValidationError, HTTPException, UserError, Exception):
         app.add_exception_handler(kind, _answer_error)
-    app.add_middleware(Guard, limits=state.limits, local=local, token=token, draining=lambda: state.draining)
+    guarded = {"limits": state.limits, "draining": lambda: state.draining, "on_answer": state.metrics.on_answer}
+    app.add_middleware(Guard, local=local, token=token, **guarded)
     return app
 
 
@@ -159,17 +159,7 @@ def _add_task(app: FastAPI, state: State, task: str, body_type: type[Closed]) ->
 
     @app.post(f"/v1/models/{{model}}/{task}", name=task, responses=errors)
     async def ask(model: str, body: body_type) -> JSONResponse:
-        before, status = time.perf_counter(), 500
-        try:
-            answers = await _answers(state, model, task, body)
-            status = 200
-            return JSONResponse({"model": model, "task": task, "outputs": answers})
-        except Refused as refused:
-            status = refused.status
-            raise
-        finally:
-            state.metrics.requests.labels(task, status).inc()
-            state.metrics.latency.labels(task).observe(time.perf_counter() - before)
+        return JSONResponse({"model": model, "task": task, "outputs": await _answers(state, model, task, body)})
 
 
 ERRORS = {

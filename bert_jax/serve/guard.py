@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -65,21 +66,33 @@ class Guard:
             had its own name resolved to this machine.
         token: that every request has to bear but those of PROBES; "" for none.
         draining: whether connections are to end with the answer that is given.
+        on_answer: (path, status, seconds from the head of the request) of each answer that begins.
     """
 
-    def __init__(self, app: Callable, *, limits: Limits, local: bool, token: str, draining: Callable[[], bool]):
-        self.app, self.limits, self.local, self.token, self.draining = app, limits, local, token, draining
+    def __init__(
+        self,
+        app: Callable,
+        *,
+        limits: Limits,
+        local: bool,
+        token: str,
+        draining: Callable[[], bool],
+        on_answer: Callable[[str, int, float], None],
+    ):
+        self.app, self.limits, self.local, self.token = app, limits, local, token
+        self.draining, self.on_answer = draining, on_answer
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        started, begin = False, time.perf_counter()
 
         async def answer(message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self.on_answer(scope["path"], message["status"], time.perf_counter() - begin)
                 closing = [(b"connection", b"close")] if self.draining() else []
                 message = message | {"headers": [*message.get("headers", ()), *HEADERS, *closing]}
             async with asyncio.timeout(self.limits.seconds):

@@ -1,6 +1,6 @@
 """What a server counts, as Prometheus reads it. All of it belongs to one server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,18 +14,25 @@ class Metrics:
     """
     Args:
         waiting: how many examples wait.
+        tasks: what a path may end with.
     """
 
-    def __init__(self, waiting: Callable[[], int]):
-        self.registry = CollectorRegistry()
+    def __init__(self, waiting: Callable[[], int], tasks: Iterable[str]):
+        self.registry, self.tasks = CollectorRegistry(), frozenset(tasks)
         of = {"registry": self.registry, "namespace": "bert_jax"}
         self.requests = Counter("requests", "Requests by task and status of the answer.", ["task", "status"], **of)
-        self.latency = Histogram("request_seconds", "From the first byte to the answer.", ["task"], buckets=SECONDS, **of)
+        self.latency = Histogram("request_seconds", "From the head of a request to its answer.", ["task"], buckets=SECONDS, **of)
         self.batches = Histogram("batch_examples", "Examples that were answered together.", buckets=SIZES, **of)
         self.computing = Histogram("batch_seconds", "What a batch took.", buckets=SECONDS, **of)
         self.cached = Counter("cache", "Questions that were in the cache, and that were not.", ["found"], **of)
         self.compilations = Counter("compilations", "Programs that were compiled; none after the start.", **of)
         Gauge("waiting", "Examples that wait.", **of).set_function(waiting)
+
+    def on_answer(self, path: str, status: int, seconds: float) -> None:
+        task = path.rpartition("/")[2]
+        task = task if task in self.tasks else "other"
+        self.requests.labels(task, status).inc()
+        self.latency.labels(task).observe(seconds)
 
     def on_batch(self, examples: int, seconds: float) -> None:
         self.batches.observe(examples)

@@ -74,7 +74,6 @@ def serve(
     listener = _listener(host, port)
     state = State(open_models(folders, collection, say=said, **settings), limits, queue, cache)
     server = _Server(state, local, token)
-    said(f"http://{host}:{listener.getsockname()[1]} begins to serve {', '.join(folders)}")
     asyncio.run(server.serve(sockets=[listener]))
     if server.fault:
         raise server.fault
@@ -106,6 +105,11 @@ class _Server(uvicorn.Server):
         if not fault:
             said("ready")
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = sockets[0].getsockname()[:2]
+        said(f"http://{f'[{host}]' if ':' in host else host}:{port} begins to serve {', '.join(self.state.models)}")
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -119,7 +123,7 @@ class _Server(uvicorn.Server):
             self.force_exit = self.should_exit = True
             return
         self.state.draining = True
-        for listening in self.servers:
+        for listening in getattr(self, "servers", ()):  # not yet, where it has just begun
             listening.close()
         asyncio.get_running_loop().call_later(LINGER, setattr, self, "should_exit", True)
 

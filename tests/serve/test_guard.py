@@ -20,7 +20,8 @@ async def echo(scope, receive, send) -> None:
 
 
 def ask(method="POST", path="/v1", *, host="localhost:8000", headers=JSON, content=b"{}", local=True, token="", **limits):
-    guard = Guard(echo, limits=Limits(**limits), local=local, token=token, draining=lambda: False)
+    told = {"draining": lambda: False, "on_answer": lambda path, status, seconds: None}
+    guard = Guard(echo, limits=Limits(**limits), local=local, token=token, **told)
 
     async def whole():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url=f"http://{host}") as client:

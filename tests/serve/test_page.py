@@ -105,6 +105,7 @@ def page(request, address):
         page.wait_for_selector("#text")
         yield page
         browser.close()
+    said = [words for words in said if "status of 413" not in words]  # of a text that was too long on purpose
     assert said == [] and {url for url in asked if not url.startswith((address, "data:"))} == set()
 
 
@@ -132,17 +133,17 @@ def test_each_task_is_asked_by_keys_and_what_is_said_is_text(page):
 
 
 def test_marks_stand_at_characters_and_nothing_near_is_not_known(page):
-    page.get_by_label("Find names").check(force=True)
+    page.get_by_role("radio", name="Find names").check(force=True)
     page.fill("#text", "😀 Ada met Grace")
     page.click("#ask")
     page.wait_for_selector("mark")
     assert page.locator("mark").all_inner_texts() == ["AdaPER", "GraceLOC"]
-    page.get_by_label("Answer").check(force=True)
+    page.get_by_role("radio", name="Answer").check(force=True)
     page.fill("#paragraph", "😀 at the northern sea")
     page.click("#ask")
     page.wait_for_selector("mark")
     assert page.locator("mark").all_inner_texts() == ["northern sea"] and "northern sea" in page.inner_text(".said")
-    page.get_by_label("Search").check(force=True)
+    page.get_by_role("radio", name="Search").check(force=True)
     page.fill("#text", "nothing")
     page.click("#ask")
     page.wait_for_selector(".said")
