@@ -22,6 +22,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.build import build_objective, build_optimizer
 from bert_jax.checkpoint import Checkpoints
 from bert_jax.parallel.step import init_state
+from bert_jax.tasks import benchmarks
 from experiments.proofs.commands import ROOT, data, timed
 from experiments.proofs.finetuning import brought_in
 
@@ -45,16 +46,21 @@ def serve_load(scratch: Path, seconds: float = 600.0) -> dict:
     Args:
         seconds: how long it is asked at half of the rate that saturates it; the other parts are a tenth of it.
     """
-    sentences = [line.split("\t")[0] for line in (data() / "glue/SST-2/train.tsv").read_text("utf-8").splitlines()[1:]]
-    texts = list(dict.fromkeys(sentence.strip() for sentence in sentences if sentence.strip()))[:SENTENCES]
+    texts = sentences()
     models = {"minilm": brought_in(scratch), "2x128": untrained(scratch / "small", scratch / "text.txt", texts)}
     figures = {name: batched_or_not(folder, texts, scratch, seconds / 10) for name, folder in models.items()}
     return figures | {"under_load": under_load(models["minilm"], texts, scratch, seconds)}
 
 
+def sentences(count: int = SENTENCES) -> list[str]:
+    """Different ones, of the training set of SST-2."""
+    task = benchmarks.TASKS["sst2"]
+    return list(dict.fromkeys(example.texts[0].strip() for example in task.read(data() / task.files["train"])))[:count]
+
+
 def untrained(workdir: Path, corpus: Path, texts: Sequence[str]) -> Path:
     """An encoder of two layers with weights as they are drawn: they cost as much as any."""
-    corpus.write_text("\n".join(texts), encoding="utf-8")
+    corpus.write_text("\n\n".join(texts), encoding="utf-8")
     settings = SMALL | {"data.input_file": corpus, "text.vocab_size": 4000}
     overrides = [f"--config.{key}={value}" for key, value in settings.items()]
     config = configs.load(str(ROOT / "configs/quickstart.py"), overrides)
