@@ -38,7 +38,7 @@ RANGES = {
 TOKEN = "BERT_JAX_TOKEN"
 TOKENS = re.compile(r"[\w.~+/=-]{16,}", re.ASCII)
 NAME = re.compile(r"[\w.-]+")
-BACKLOG = 1024  # connections that wait to be accepted
+CONNECTIONS = 1024  # at a time, each of which may hold the body of a request in memory
 KEPT = 15  # seconds that a connection lasts between two requests
 LINGER = 0.5  # seconds in which a client that keeps its connection learns that it ends
 
@@ -94,6 +94,8 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 log_level="critical",  # what a client sends is its own fault, and what is ours the application says
                 server_header=False,
+                limit_concurrency=CONNECTIONS,
+                backlog=CONNECTIONS,
                 timeout_keep_alive=KEPT,
                 timeout_graceful_shutdown=math.ceil(2 * seconds),
             )
@@ -196,7 +198,7 @@ def _listener(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)
+        listener.listen(CONNECTIONS)
     except OSError as error:
         got = f"{host}, port {port}: {error.strerror or error}"
         raise UserError("cannot listen there", got=got, fix="another --port or --host") from None

@@ -37,7 +37,8 @@ def serve_fuzz(scratch: Path, requests: int = 10_000) -> dict:
     except ImportError:
         raise UserError("schemathesis is not installed", fix="pip install schemathesis") from None
     workdir, log = brought_in(scratch), scratch / "opened.txt"
-    command = [sys.executable, "-c", WATCHED, log, "serve", f"--workdir=m={workdir}", "--port=0", f"--timeout={PATIENCE}"]
+    command = [sys.executable, "-c", WATCHED, log, "serve", f"--workdir=m={workdir}", "--pooling=mean", "--port=0"]
+    command.append(f"--timeout={PATIENCE}")
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             port = int(process.stderr.readline().split(":")[2].split()[0])
