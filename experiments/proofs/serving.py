@@ -27,9 +27,10 @@ from experiments.proofs.commands import ROOT, data, timed
 from experiments.proofs.finetuning import brought_in
 
 SENTENCES = 2000
+SIZES, AT_ONCE = (8, 32, 1), (1, 8)  # texts of a batch, and of a request
+CONNECTIONS = 48  # of who asks again as soon as it has an answer: more than a batch
 ROOM = 64  # texts that may wait
-CONNECTIONS = 48  # of who asks again as soon as it has an answer: more than a batch, fewer than ROOM
-SMALL = {"model.num_hidden_layers": 2, "model.hidden_size": 128, "model.num_attention_heads": 2, "model.intermediate_size": 512}
+SMALL = {"model.num_hidden_layers": 4, "model.hidden_size": 256, "model.num_attention_heads": 4, "model.intermediate_size": 1024}
 
 
 class Reply(NamedTuple):
@@ -44,11 +45,11 @@ class Reply(NamedTuple):
 def serve_load(scratch: Path, seconds: float = 600.0) -> dict:
     """
     Args:
-        seconds: how long it is asked at half of the rate that saturates it; the other parts are a tenth of it.
+        seconds: how long it is asked at half of the rate that saturates it; the other parts are a tenth of it, or less.
     """
     texts = sentences()
-    models = {"minilm": brought_in(scratch), "2x128": untrained(scratch / "small", scratch / "text.txt", texts)}
-    figures = {name: batched_or_not(folder, texts, scratch, seconds / 10) for name, folder in models.items()}
+    models = {"minilm": brought_in(scratch), "4x256": untrained(scratch / "small", scratch / "text.txt", texts)}
+    figures = {name: batched_or_not(folder, texts, scratch, seconds / 20) for name, folder in models.items()}
     return figures | {"under_load": under_load(models["minilm"], texts, scratch, seconds)}
 
 
@@ -59,7 +60,7 @@ def sentences(count: int = SENTENCES) -> list[str]:
 
 
 def untrained(workdir: Path, corpus: Path, texts: Sequence[str]) -> Path:
-    """An encoder of two layers with weights as they are drawn: they cost as much as any."""
+    """A small encoder with weights as they are drawn: they cost as much as any."""
     corpus.write_text("\n\n".join(texts), encoding="utf-8")
     settings = SMALL | {"data.input_file": corpus, "text.vocab_size": 4000}
     overrides = [f"--config.{key}={value}" for key, value in settings.items()]
@@ -94,7 +95,9 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def served(workdir: Path, texts: Sequence[str], scratch: Path, batch_size: int, *further: str) -> Iterator[Server]:
+def served(
+    workdir: Path, texts: Sequence[str], scratch: Path, batch_size: int, room: int = ROOM * AT_ONCE[-1]
+) -> Iterator[Server]:
     (scratch / "texts.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     settings = ["--pooling=mean", f"--batch_size={batch_size}"]
     predict = [sys.executable, "-m", "bert_jax", "predict", f"--workdir={workdir}", *settings]
@@ -102,7 +105,7 @@ def served(workdir: Path, texts: Sequence[str], scratch: Path, batch_size: int, 
     lines = (scratch / "answers.jsonl").read_text("utf-8").splitlines()
     expected = dict(zip(texts, map(json.loads, lines), strict=True))
     command = [sys.executable, "-m", "bert_jax", "serve", f"--workdir=m={workdir}", *settings, "--port=0", "--cache=0"]
-    with subprocess.Popen([*command, f"--queue={ROOM}", *further], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, f"--queue={room}"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             port = int(re.search(r":(\d+) begins", process.stderr.readline())[1])
             process.stderr.readline()  # ready
@@ -112,21 +115,30 @@ def served(workdir: Path, texts: Sequence[str], scratch: Path, batch_size: int, 
 
 
 def batched_or_not(workdir: Path, texts: Sequence[str], scratch: Path, seconds: float) -> dict:
-    """Answers a second of a server that puts questions together, and of one that answers each by itself."""
-    rates = {}
-    for name, size in (("batched", 8), ("unbatched", 1)):
+    """Texts a second of a server that puts them together, and of one that answers each by itself; asked one in a request, where
+    HTTP costs both the same, and several."""
+    figures = {}
+    for size in SIZES:
         with served(workdir, texts, scratch, size) as server:
-            asyncio.run(closed(server, texts, seconds / 5))
-            rates[name] = rate(asyncio.run(closed(server, texts, seconds)), seconds)
-    return {f"{name}_per_second": round(value, 1) for name, value in rates.items()} | {
-        "times_as_many": round(rates["batched"] / rates["unbatched"], 2)
+            for at_once in AT_ONCE:
+                asyncio.run(closed(server, texts, seconds / 5, at_once))
+                found = at_once * rate(asyncio.run(closed(server, texts, seconds, at_once)), seconds)
+                figures[f"{at_once} in a request, batches of {size}"] = round(found, 1)
+    ratios = {
+        f"{at_once} in a request": round(
+            max(figures[f"{at_once} in a request, batches of {size}"] for size in SIZES)
+            / figures[f"{at_once} in a request, batches of 1"],
+            2,
+        )
+        for at_once in AT_ONCE
     }
+    return {"texts_per_second": figures, "times_as_many": ratios}
 
 
 def under_load(workdir: Path, texts: Sequence[str], scratch: Path, seconds: float) -> dict:
     """What it does at half of the rate that saturates it, at three times that, after, and on SIGTERM while it is asked."""
     short = seconds / 10
-    with served(workdir, texts, scratch, 8) as server:
+    with served(workdir, texts, scratch, 8, ROOM) as server:
         compiled = server.metric("compilations_total")
         saturated = rate(asyncio.run(closed(server, texts, short)), short)
         asyncio.run(opened(server, texts, [(saturated / 2, short)]))  # memory grows until all that it needs was needed once
@@ -182,9 +194,9 @@ class Connection:
     def __init__(self, server: Server):
         self.server, self.streams, self.refused = server, None, False
 
-    async def ask(self, text: str, asked_at: float) -> Reply:
+    async def ask(self, texts: Sequence[str], asked_at: float) -> Reply:
         """Status 0: the connection was lost, or, which sets `refused`, none was to be had."""
-        body = json.dumps({"inputs": [{"text": text}]}).encode()
+        body = json.dumps({"inputs": [{"text": text} for text in texts]}).encode()
         kind = "Host: localhost\r\nContent-Type: application/json"
         head = f"POST {self.server.path} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}"
         try:
@@ -204,7 +216,7 @@ class Connection:
         except (OSError, asyncio.IncompleteReadError):
             self.close()
             return Reply(0, asked_at, time.perf_counter() - asked_at, None)
-        right = json.loads(content)["outputs"] == [self.server.expected[text]] if status == 200 else None
+        right = json.loads(content)["outputs"] == [self.server.expected[text] for text in texts] if status == 200 else None
         return Reply(status, asked_at, time.perf_counter() - asked_at, right)
 
     def close(self) -> None:
@@ -213,10 +225,13 @@ class Connection:
         self.streams = None
 
 
-async def closed(server: Server, texts: Sequence[str], seconds: float, then: Callable[[], None] | None = None) -> list[Reply]:
+async def closed(
+    server: Server, texts: Sequence[str], seconds: float, at_once: int = 1, then: Callable[[], None] | None = None
+) -> list[Reply]:
     """Each of CONNECTIONS asks again as soon as it has its answer.
 
     Args:
+        at_once: texts of a request.
         then: is done at the end of the time; they then go on until their connection ends with an answer, or is refused.
     """
     replies, end = [], time.perf_counter() + seconds
@@ -224,7 +239,7 @@ async def closed(server: Server, texts: Sequence[str], seconds: float, then: Cal
     async def one(number: int) -> None:
         drawn, connection = random.Random(number), Connection(server)
         while time.perf_counter() < end or then:
-            reply = await connection.ask(drawn.choice(texts), time.perf_counter())
+            reply = await connection.ask(drawn.sample(texts, at_once), time.perf_counter())
             if reply.status == 0 and connection.refused:
                 return
             replies.append(reply)
@@ -248,7 +263,7 @@ async def opened(server: Server, texts: Sequence[str], parts: Sequence[tuple[flo
 
     async def one(at: float) -> Reply:
         connection = idle.pop() if idle else Connection(server)
-        reply = await connection.ask(drawn.choice(texts), at)
+        reply = await connection.ask([drawn.choice(texts)], at)
         idle.append(connection)
         return reply
 
