@@ -108,9 +108,9 @@ class _Server(uvicorn.Server):
             said("ready")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         host, port = sockets[0].getsockname()[:2]
         said(f"http://{f'[{host}]' if ':' in host else host}:{port} begins to serve {', '.join(self.state.models)}")
+        await super().startup(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
