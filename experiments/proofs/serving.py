@@ -27,7 +27,7 @@ from experiments.proofs.commands import ROOT, data, timed
 from experiments.proofs.finetuning import brought_in
 
 SENTENCES = 2000
-SIZES, AT_ONCE = (8, 32, 1), (1, 8)  # texts of a batch, and of a request
+SIZES, AT_ONCE = (8, 32, 1), (1, 8)  # texts of a batch, pairs of a request
 CONNECTIONS = 48  # of who asks again as soon as it has an answer: more than a batch
 ROOM = 64  # texts that may wait
 SMALL = {"model.num_hidden_layers": 4, "model.hidden_size": 256, "model.num_attention_heads": 4, "model.intermediate_size": 1024}
@@ -49,8 +49,9 @@ def serve_load(scratch: Path, seconds: float = 600.0) -> dict:
     """
     texts = sentences()
     models = {"minilm": brought_in(scratch), "4x256": untrained(scratch / "small", scratch / "text.txt", texts)}
-    figures = {name: batched_or_not(folder, texts, scratch, seconds / 20) for name, folder in models.items()}
-    return figures | {"under_load": under_load(models["minilm"], texts, scratch, seconds)}
+    pairs = [{"text": first, "text_pair": second} for first, second in zip(texts, texts[1:])]
+    figures = {name: batched_or_not(folder, pairs, scratch, seconds / 20) for name, folder in models.items()}
+    return figures | {"under_load": under_load(models["minilm"], [{"text": text} for text in texts], scratch, seconds)}
 
 
 def sentences(count: int = SENTENCES) -> list[str]:
@@ -83,7 +84,7 @@ class Server(NamedTuple):
     process: subprocess.Popen
     port: int
     path: str
-    expected: dict[str, dict]  # text -> what predict answers
+    expected: dict[str, dict]  # question as JSON -> what predict answers
 
     def metric(self, name: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
@@ -96,14 +97,15 @@ class Server(NamedTuple):
 
 @contextmanager
 def served(
-    workdir: Path, texts: Sequence[str], scratch: Path, batch_size: int, room: int = ROOM * AT_ONCE[-1]
+    workdir: Path, questions: Sequence[dict], scratch: Path, batch_size: int, room: int = ROOM * AT_ONCE[-1]
 ) -> Iterator[Server]:
-    (scratch / "texts.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    asked = [json.dumps(question) for question in questions]
+    (scratch / "asked.jsonl").write_text("".join(f"{question}\n" for question in asked))
     settings = ["--pooling=mean", f"--batch_size={batch_size}"]
     predict = [sys.executable, "-m", "bert_jax", "predict", f"--workdir={workdir}", *settings]
-    timed([*predict, f"--file={scratch / 'texts.txt'}", f"--to={scratch / 'answers.jsonl'}"])
+    timed([*predict, f"--file={scratch / 'asked.jsonl'}", f"--to={scratch / 'answers.jsonl'}"])
     lines = (scratch / "answers.jsonl").read_text("utf-8").splitlines()
-    expected = dict(zip(texts, map(json.loads, lines), strict=True))
+    expected = dict(zip(asked, map(json.loads, lines), strict=True))
     command = [sys.executable, "-m", "bert_jax", "serve", f"--workdir=m={workdir}", *settings, "--port=0", "--cache=0"]
     with subprocess.Popen([*command, f"--queue={room}"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -114,15 +116,15 @@ def served(
             process.kill()
 
 
-def batched_or_not(workdir: Path, texts: Sequence[str], scratch: Path, seconds: float) -> dict:
-    """Texts a second of a server that puts them together, and of one that answers each by itself; asked one in a request, where
-    HTTP costs both the same, and several."""
+def batched_or_not(workdir: Path, pairs: Sequence[dict], scratch: Path, seconds: float) -> dict:
+    """Pairs of texts a second of a server that puts them together, and of one that reads each text by itself; asked one in a
+    request, where HTTP costs both the same, and several."""
     figures = {}
     for size in SIZES:
-        with served(workdir, texts, scratch, size) as server:
+        with served(workdir, pairs, scratch, size) as server:
             for at_once in AT_ONCE:
-                asyncio.run(closed(server, texts, seconds / 5, at_once))
-                found = at_once * rate(asyncio.run(closed(server, texts, seconds, at_once)), seconds)
+                asyncio.run(closed(server, pairs, seconds / 5, at_once))
+                found = at_once * rate(asyncio.run(closed(server, pairs, seconds, at_once)), seconds)
                 figures[f"{at_once} in a request, batches of {size}"] = round(found, 1)
     ratios = {
         f"{at_once} in a request": round(
@@ -132,22 +134,22 @@ def batched_or_not(workdir: Path, texts: Sequence[str], scratch: Path, seconds: 
         )
         for at_once in AT_ONCE
     }
-    return {"texts_per_second": figures, "times_as_many": ratios}
+    return {"pairs_per_second": figures, "times_as_many": ratios}
 
 
-def under_load(workdir: Path, texts: Sequence[str], scratch: Path, seconds: float) -> dict:
+def under_load(workdir: Path, questions: Sequence[dict], scratch: Path, seconds: float) -> dict:
     """What it does at half of the rate that saturates it, at three times that, after, and on SIGTERM while it is asked."""
     short = seconds / 10
-    with served(workdir, texts, scratch, 8, ROOM) as server:
+    with served(workdir, questions, scratch, 8, ROOM) as server:
         compiled = server.metric("compilations_total")
-        saturated = rate(asyncio.run(closed(server, texts, short)), short)
-        asyncio.run(opened(server, texts, [(saturated / 2, short)]))  # memory grows until all that it needs was needed once
+        saturated = rate(asyncio.run(closed(server, questions, short)), short)
+        asyncio.run(opened(server, questions, [(saturated / 2, short)]))  # memory grows until all that it needs was needed once
         before = server.megabytes()
-        (half,) = asyncio.run(opened(server, texts, [(saturated / 2, seconds)]))
+        (half,) = asyncio.run(opened(server, questions, [(saturated / 2, seconds)]))
         memory = [round(before, 1), round(server.megabytes(), 1)]
-        over, after = asyncio.run(opened(server, texts, [(3 * saturated, short), (saturated / 2, max(10.0, short))]))
+        over, after = asyncio.run(opened(server, questions, [(3 * saturated, short), (saturated / 2, max(10.0, short))]))
         compiled = server.metric("compilations_total") - compiled
-        last = asyncio.run(closed(server, texts, 2.0, then=lambda: server.process.send_signal(signal.SIGTERM)))
+        last = asyncio.run(closed(server, questions, 2.0, then=lambda: server.process.send_signal(signal.SIGTERM)))
         code = server.process.wait(60)
     return {
         "seconds": seconds,
@@ -194,9 +196,9 @@ class Connection:
     def __init__(self, server: Server):
         self.server, self.streams, self.refused = server, None, False
 
-    async def ask(self, texts: Sequence[str], asked_at: float) -> Reply:
+    async def ask(self, questions: Sequence[dict], asked_at: float) -> Reply:
         """Status 0: the connection was lost, or, which sets `refused`, none was to be had."""
-        body = json.dumps({"inputs": [{"text": text} for text in texts]}).encode()
+        body = json.dumps({"inputs": questions}).encode()
         kind = "Host: localhost\r\nContent-Type: application/json"
         head = f"POST {self.server.path} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}"
         try:
@@ -216,7 +218,8 @@ class Connection:
         except (OSError, asyncio.IncompleteReadError):
             self.close()
             return Reply(0, asked_at, time.perf_counter() - asked_at, None)
-        right = json.loads(content)["outputs"] == [self.server.expected[text] for text in texts] if status == 200 else None
+        expected = [self.server.expected[json.dumps(question)] for question in questions]
+        right = json.loads(content)["outputs"] == expected if status == 200 else None
         return Reply(status, asked_at, time.perf_counter() - asked_at, right)
 
     def close(self) -> None:
@@ -226,12 +229,12 @@ class Connection:
 
 
 async def closed(
-    server: Server, texts: Sequence[str], seconds: float, at_once: int = 1, then: Callable[[], None] | None = None
+    server: Server, questions: Sequence[dict], seconds: float, at_once: int = 1, then: Callable[[], None] | None = None
 ) -> list[Reply]:
     """Each of CONNECTIONS asks again as soon as it has its answer.
 
     Args:
-        at_once: texts of a request.
+        at_once: questions of a request.
         then: is done at the end of the time; they then go on until their connection ends with an answer, or is refused.
     """
     replies, end = [], time.perf_counter() + seconds
@@ -239,7 +242,7 @@ async def closed(
     async def one(number: int) -> None:
         drawn, connection = random.Random(number), Connection(server)
         while time.perf_counter() < end or then:
-            reply = await connection.ask(drawn.sample(texts, at_once), time.perf_counter())
+            reply = await connection.ask(drawn.sample(questions, at_once), time.perf_counter())
             if reply.status == 0 and connection.refused:
                 return
             replies.append(reply)
@@ -253,7 +256,7 @@ async def closed(
     return replies
 
 
-async def opened(server: Server, texts: Sequence[str], parts: Sequence[tuple[float, float]]) -> list[list[Reply]]:
+async def opened(server: Server, questions: Sequence[dict], parts: Sequence[tuple[float, float]]) -> list[list[Reply]]:
     """Questions come by chance, whether others are answered or not.
 
     Args:
@@ -263,7 +266,7 @@ async def opened(server: Server, texts: Sequence[str], parts: Sequence[tuple[flo
 
     async def one(at: float) -> Reply:
         connection = idle.pop() if idle else Connection(server)
-        reply = await connection.ask([drawn.choice(texts)], at)
+        reply = await connection.ask([drawn.choice(questions)], at)
         idle.append(connection)
         return reply
 
