@@ -153,6 +153,25 @@ def search(args, config) -> int:
     )
 
 
+def serve(args, config) -> int:
+    from bert_jax.serve import server
+    from bert_jax.serve.guard import Limits
+
+    return server.serve(
+        args.workdir,
+        host=args.host,
+        port=args.port,
+        token_file=args.token_file,
+        collection=args.collection,
+        queue=args.queue,
+        cache=args.cache,
+        limits=Limits(args.max_bytes, args.max_texts, args.max_chars, seconds=args.timeout),
+        batch_size=args.batch_size,
+        top_k=args.top_k,
+        pooling=args.pooling,
+    )
+
+
 def doctor(args, config) -> int:
     from bert_jax.doctor import check
 
@@ -297,6 +316,32 @@ VERBS = {
             ("--index", {"choices": ("exact", "hnsw"), "default": "exact", "help": "compare with all, or by an index of FAISS"}),
             ("--pooling", {"default": "", "help": "as it was given to embed"}),
         ),
+        reads_only=True,
+    ),
+    "serve": Verb(
+        serve,
+        "answer over HTTP what predict and search answer, with a page to try it; on this machine alone, unless told otherwise",
+        needs_config=False,
+        options=(
+            (
+                "--workdir",
+                {"action": "append", "required": True, "metavar": "[NAME=]DIR", "help": "a trained directory; may be repeated"},
+            ),
+            ("--collection", {"type": Path, "metavar": "DIR", "help": "that embed made with one of the models: to be searched"}),
+            ("--host", {"default": "127.0.0.1", "help": "any but this machine's own address needs a token"}),
+            ("--port", {"type": int, "default": 8000, "help": "0: any that is free"}),
+            ("--token_file", {"type": Path, "metavar": "FILE", "help": "holds the token; without it BERT_JAX_TOKEN does"}),
+            ("--batch_size", {"type": int, "default": 8, "help": "texts, or windows of them, read at a time"}),
+            ("--top_k", {"type": int, "default": 5, "help": "how many guesses for a [MASK]"}),
+            ("--pooling", {"default": "", "help": "vectors from any encoder: cls, mean or max"}),
+            ("--queue", {"type": int, "default": 256, "help": "texts that may wait; who comes then is told when to come again"}),
+            ("--cache", {"type": int, "default": 4096, "help": "answers that are kept"}),
+            ("--timeout", {"type": float, "default": 30.0, "metavar": "SECONDS", "help": "for a request to come, or its answer"}),
+            ("--max_bytes", {"type": int, "default": 2**20, "help": "of a request"}),
+            ("--max_texts", {"type": int, "default": 64, "help": "of a request"}),
+            ("--max_chars", {"type": int, "default": 20_000, "help": "of a text"}),
+        ),
+        needs_workdir=False,
         reads_only=True,
     ),
     "doctor": Verb(

@@ -17,6 +17,7 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, *, got: object = None, expected: str = "", fix: str = ""):
+        self.parts = {"what": what, "got": got, "expected": expected, "fix": fix}
         parts = [what]
         if got is not None:
             parts.append(f"  got:      {got}")

@@ -16,12 +16,13 @@ from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.objective import Objective
 from bert_jax.predict.embed import embed, embed_by
-from bert_jax.predict.outputs import outputs_of
+from bert_jax.predict.outputs import Shapes, outputs_of
 from bert_jax.tasks import benchmarks, own, sentences, tables
 from bert_jax.tasks.form import Answer, Form, Task
 from bert_jax.text.tokenizer import Tokenizer
 
 SENTENCE_ENCODER = "sentence_encoder"
+SENTENCES_AT_ONCE = 32
 
 
 class Scored(NamedTuple):
@@ -140,7 +141,8 @@ def of_form(config, examples: Examples, encoder: EncoderConfig, objective: Objec
     settings = settings_of(form.answers, config.predict if "predict" in config.keys() else {})
 
     def score(params) -> Scored:
-        found = outputs_of(predict, params, dev_rows, size, length, config.data.pad_to_multiple_of)
+        batches = data.evaluation_batches(dev_rows, size, length, config.data.pad_to_multiple_of)
+        found = outputs_of(predict, params, batches)
         settled = form.settled(dev, labels, dev_rows, found, **settings)
         answers = form.answers(dev, labels, dev_rows, found, **settings | settled)
         if not answers:
@@ -206,4 +208,4 @@ def data_folder(config=None) -> Path:
 def sentence_vectors(objective: Objective, params, encoder: EncoderConfig, tokenizer: Tokenizer) -> Callable:
     """texts -> float32[N, D], the vectors that an objective with embedding_BD predicts for them."""
     vectors = jax.jit(lambda params, batch: objective.predict(params, batch)["embedding_BD"])
-    return partial(embed_by, vectors, params, tokenizer, longest_row=encoder.longest_row)
+    return partial(embed_by, vectors, params, tokenizer, shapes=Shapes(encoder.longest_row, SENTENCES_AT_ONCE))

@@ -4,7 +4,7 @@ filling in what is masked."""
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,21 +14,22 @@ import numpy as np
 
 from bert_jax import jobs
 from bert_jax import workdir as workdirs
+from bert_jax.batch import padded
+from bert_jax.data.finetune import filled_batch, longest
 from bert_jax.errors import EXIT_DONE, UserError
 from bert_jax.models.encoder import Encoder
 from bert_jax.models.pooling import check_pooling
 from bert_jax.objectives.texts import row_vectors
 from bert_jax.predict import asked
-from bert_jax.predict.asked import CHUNK, Predictor
-from bert_jax.predict.embed import embed_by
-from bert_jax.predict.fill_mask import MaskedRow, fill_rows, masked_row
-from bert_jax.predict.outputs import fitting, outputs_of
+from bert_jax.predict.asked import CHUNK, Predictor, Reads
+from bert_jax.predict.embed import embed_by, framed
+from bert_jax.predict.fill_mask import MaskedRow, fill_rows, in_slots, masked_batch, masked_row
+from bert_jax.predict.outputs import Shapes, outputs_of, shaped_batches
 from bert_jax.ranges import require, whole
 from bert_jax.tasks import own, submission, tables, texts
 from bert_jax.tasks.form import Answer, Form, Task, text_of
 from bert_jax.trained import Trained, open_trained
 
-ROUND_TO = 32  # pieces: rows are padded to a multiple, so that few shapes are compiled
 RANGES = {"top_k": whole(1), "batch_size": whole(1)}
 LINES = (".txt", ".jsonl")  # of a file that holds no table of the task
 
@@ -177,13 +178,19 @@ def submit(opened: Opened, folder: Path) -> None:
 
 
 def open_predictor(
-    workdir: Path, *, top_k: int = 5, pooling: str = "", batch_size: int = 32, say: Callable[[str], None] = print
+    workdir: Path,
+    *,
+    top_k: int = 5,
+    pooling: str = "",
+    batch_size: int = 32,
+    fixed: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Opened:
     """
     Args:
         top_k: guesses for each mask.
         pooling: of models/pooling.py: vectors of texts from the encoder of any model, whatever else it has learned.
-        batch_size: rows at most.
+        batch_size, fixed: of predict.outputs.Shapes.
 
     Raises:
         UserError: there is no trained model, or a setting is out of range.
@@ -192,15 +199,16 @@ def open_predictor(
     _keep_compiled(workdir)
     trained = open_trained(workdir, say=say)
     trained = trained._replace(params=jax.device_put(trained.params))
+    shapes = Shapes(trained.config.data.max_seq_length, batch_size, fixed)
     name = trained.config.get("task", "")
     if pooling or "pooling" in trained.config.objective:
-        return Opened(_embedding(trained, pooling, batch_size), trained)
+        return Opened(_embedding(trained, pooling, shapes._replace(longest=trained.encoder.longest_row)), trained)
     if name and name != jobs.SENTENCE_ENCODER:
         task = jobs.task_of(trained.config)
-        return Opened(_of_form(trained, task.form, workdir, batch_size, task.texts), trained, task)
+        return Opened(_of_form(trained, task.form, workdir, shapes, task.texts), trained, task)
     if trained.config.get("labels", ()):  # a classifier from elsewhere
-        return Opened(_of_form(trained, texts.CLASSIFICATION, workdir, batch_size), trained)
-    return Opened(_filling(trained, top_k, batch_size), trained)
+        return Opened(_of_form(trained, texts.CLASSIFICATION, workdir, shapes), trained)
+    return Opened(_filling(trained, top_k, shapes), trained)
 
 
 def _keep_compiled(workdir: Path) -> None:
@@ -210,7 +218,7 @@ def _keep_compiled(workdir: Path) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _of_form(trained: Trained, form: Form, workdir: Path, batch_size: int, num_texts: int = 0) -> Predictor:
+def _of_form(trained: Trained, form: Form, workdir: Path, shapes: Shapes, num_texts: int = 0) -> Predictor:
     config, tokenizer, labels = trained.config, trained.tokenizer, tuple(trained.config.get("labels", ()))
     section = {"long_texts": "head"} | dict(config.data)
     encode = partial(form.encode, labels=labels, tokenizer=tokenizer, **jobs.settings_of(form.encode, section))
@@ -227,29 +235,33 @@ def _of_form(trained: Trained, form: Form, workdir: Path, batch_size: int, num_t
 
     def answers(examples) -> list[Answer]:
         rows = encode(examples)
-        size = fitting(len(rows.lengths), batch_size)
-        outputs = outputs_of(predict, trained.params, rows, size, config.data.max_seq_length, ROUND_TO)
+        outputs = outputs_of(predict, trained.params, shaped_batches(rows, shapes))
         found = form.answers(examples, labels, rows, outputs, **settings)
         if len(found) != len(examples):
             raise UserError("this model has learned no answers yet", got=workdir, fix="fine-tune it on what it is to answer")
         return found
 
     faults = partial(form.faults, tokenizer=tokenizer, **jobs.settings_of(form.faults, section))
-    return Predictor(example_of, answers, faults, form.together)
+    lengths = lambda example: longest(rows := encode([example]), np.arange(len(rows.lengths))).tolist()  # noqa: E731
+
+    def compile(example, size: int, length: int) -> None:
+        jax.block_until_ready(predict(trained.params, filled_batch(encode([example]), np.zeros(1, int), size, length)))
+
+    return Predictor(example_of, answers, faults, form.together, Reads(shapes, lengths, compile))
 
 
-def _embedding(trained: Trained, pooling: str, batch_size: int) -> Predictor:
+def _embedding(trained: Trained, pooling: str, shapes: Shapes) -> Predictor:
     """{"embedding"} of a text, {"similarity"}, their cosine, of two."""
-    vectors_of = vectors_by(trained, pooling, batch_size)
+    vectors_of, reads = vectors_by(trained, pooling, shapes)
 
     def answers(examples) -> list[Answer]:
         found = iter(vectors_of([text for example in examples for text in example.texts]))
         return [_compared([next(found) for _ in example.texts]) for example in examples]
 
-    return Predictor(texts.asked, answers)
+    return Predictor(texts.asked, answers, reads=reads)
 
 
-def vectors_by(trained: Trained, pooling: str, batch_size: int) -> Callable[[list[str]], np.ndarray]:
+def vectors_by(trained: Trained, pooling: str, shapes: Shapes) -> tuple[Callable[[Sequence[str]], np.ndarray], Reads]:
     """texts -> float32[N, D], by what the model learned, or by `pooling` over its encoder where that is given."""
     if pooling:
         check_pooling(pooling)
@@ -258,11 +270,13 @@ def vectors_by(trained: Trained, pooling: str, batch_size: int) -> Callable[[lis
     else:
         vectors = jax.jit(lambda params, batch: trained.objective.predict(params, batch)["embedding_BD"])
 
-    def vectors_of(texts: list[str]) -> np.ndarray:
-        longest, size = trained.encoder.longest_row, fitting(len(texts), batch_size)
-        return embed_by(vectors, trained.params, trained.tokenizer, texts, longest_row=longest, batch_size=size)
+    rows_of = partial(framed, trained.tokenizer, longest=shapes.longest)
 
-    return vectors_of
+    def compile(example, size: int, length: int) -> None:
+        jax.block_until_ready(vectors(trained.params, padded(rows_of(example.texts[:1]), size=size, length=length)))
+
+    reads = Reads(shapes, lambda example: [len(row) for row in rows_of(example.texts)], compile)
+    return partial(embed_by, vectors, trained.params, trained.tokenizer, shapes=shapes), reads
 
 
 def _compared(vectors: list[np.ndarray]) -> Answer:
@@ -278,23 +292,26 @@ class _Masked(NamedTuple):
     row: MaskedRow
 
 
-def _filling(trained: Trained, top_k: int, batch_size: int) -> Predictor:
-    tokenizer, length, predict = trained.tokenizer, trained.config.data.max_seq_length, jax.jit(trained.objective.predict)
+def _filling(trained: Trained, top_k: int, shapes: Shapes) -> Predictor:
+    tokenizer, predict = trained.tokenizer, jax.jit(trained.objective.predict)
 
     def example_of(value: dict, place: str) -> _Masked:
         text = text_of(value, place, "text")
-        return _Masked(text, masked_row(tokenizer, text, length, place))
+        return _Masked(text, masked_row(tokenizer, text, shapes.longest, place))
 
     def answers(examples) -> list[Answer]:
         rows = [example.row for example in examples]
-        settings = {"max_seq_length": length, "top_k": top_k, "batch_size": batch_size}
-        found = fill_rows(predict, trained.params, tokenizer, rows, **settings)
+        found = fill_rows(predict, trained.params, tokenizer, rows, shapes=shapes, top_k=top_k)
         return [
             {"text": example.text, "masks": [[guess._asdict() for guess in mask] for mask in masks]}
             for example, masks in zip(examples, found, strict=True)
         ]
 
-    return Predictor(example_of, answers)
+    def compile(example: _Masked, size: int, length: int) -> None:
+        jax.block_until_ready(predict(trained.params, masked_batch(in_slots(example.row)[:1], size, length)))
+
+    reads = Reads(shapes, lambda example: [len(row.ids) for row in in_slots(example.row)], compile)
+    return Predictor(example_of, answers, reads=reads)
 
 
 def of_file(opened: Opened, path: Path, skipped: list[str] | None) -> Iterator[Answer]:

@@ -14,6 +14,7 @@ import numpy as np
 from bert_jax.checkpoint import content_hash
 from bert_jax.errors import UserError
 from bert_jax.predict import asked, vectors
+from bert_jax.predict.outputs import Shapes
 from bert_jax.predict.search import EXACT, nearest
 from bert_jax.predict.vectors import Collection
 from bert_jax.predicting import Opened, open_predictor, printed, said, standard_input, vectors_by
@@ -50,7 +51,7 @@ def embed(
     """
     require("embed", {"batch_size": batch_size}, RANGES)
     trained, pooling = _opened(workdir, pooling, say)
-    vectors_of = vectors_by(trained, pooling, batch_size)
+    vectors_of, _ = vectors_by(trained, pooling, Shapes(trained.encoder.longest_row, batch_size))
     return vectors.write(folder, _objects(file), vectors_of, settings_of(trained, pooling) | {"dtype": dtype}, say=say)
 
 
@@ -106,7 +107,8 @@ def open_searcher(
     answers = open_predictor(reader, say=say) if reader else None
     if answers and answers.trained.config.objective.get("name") != "answer":
         raise UserError("this model finds no answers", got=reader, expected="one fine-tuned on questions, such as SQuAD")
-    return Searcher(collection, vectors_by(trained, pooling, QUESTIONS_AT_ONCE), judge, answers)
+    vectors_of, _ = vectors_by(trained, pooling, Shapes(trained.encoder.longest_row, QUESTIONS_AT_ONCE))
+    return Searcher(collection, vectors_of, judge, answers)
 
 
 def _pair_of(judge: Opened) -> Callable[[str, str], dict] | None:

@@ -28,6 +28,8 @@ from experiments.proofs import (
     plans,
     robust,
     searching,
+    serving,
+    serving_fuzz,
     students,
     tasks,
 )
@@ -63,6 +65,8 @@ PROOFS = {
     "exports": exports.exports,
     "search": searching.search,
     "compression": compression.compression,
+    "serve_load": serving.serve_load,
+    "serve_fuzz": serving_fuzz.serve_fuzz,
     "sst2": tasks.sst2,
     "conll2003": tasks.conll2003,
     "squad_dev_split": tasks.squad_dev_split,

@@ -257,6 +257,10 @@ def evaluation_batches(
         order = np.argsort(-longest(encoded, order), kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        filled = np.concatenate([rows, np.repeat(rows[-1:], batch_size - len(rows))])
-        weights = (np.arange(batch_size) < len(rows)).astype(np.float32)
-        yield rows, encoded.batch(filled, weights, padded_length(encoded, rows, row_length, multiple_of))
+        yield rows, filled_batch(encoded, rows, batch_size, padded_length(encoded, rows, row_length, multiple_of))
+
+
+def filled_batch(encoded: Rows, rows: np.ndarray, size: int, length: int) -> Batch:
+    """The rows with these numbers, and behind them the last one again, of weight 0, up to `size`."""
+    filled = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+    return encoded.batch(filled, (np.arange(size) < len(rows)).astype(np.float32), length)

@@ -7,12 +7,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bert_jax.errors import UserError
+from bert_jax.predict.outputs import Shapes
 from bert_jax.tasks import tables
 from bert_jax.tasks.form import Answer
 
 CHUNK = 1000  # examples that are batched among each other, so that a stream of any length takes so much memory alone
 
 Row = tuple[str, dict] | UserError  # place for a message and a JSON object, or what is wrong with the line
+
+
+class Reads(NamedTuple):
+    """How examples become batches, for who puts them together as they come.
+
+    Attributes:
+        shapes: of all batches.
+        lengths: example -> pieces of each row that it becomes.
+        compile: (example of few pieces, rows and places of a batch) runs that shape, which compiles it.
+    """
+
+    shapes: Shapes
+    lengths: Callable[[Any], Sequence[int]]
+    compile: Callable[[Any, int, int], None]
 
 
 class Predictor(NamedTuple):
@@ -23,12 +38,14 @@ class Predictor(NamedTuple):
         answers: examples, at least one -> an Answer for each.
         faults: examples -> for each what is wrong with it, or None.
         together: whether all examples have to be there before the first can be answered.
+        reads: what is known of its batches beforehand.
     """
 
     asked: Callable[[dict, str], Any]
     answers: Callable[[Sequence], Sequence[Answer]]
     faults: Callable[[Sequence], Sequence[UserError | None]] = lambda examples: [None] * len(examples)
     together: bool = False
+    reads: Reads | None = None
 
 
 def of_lines(lines: Iterable[str], name: str) -> Iterator[Row]:

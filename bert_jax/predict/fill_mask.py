@@ -8,10 +8,11 @@ import numpy as np
 
 from bert_jax.batch import padded
 from bert_jax.errors import UserError
-from bert_jax.predict.outputs import fitting, power_of_two
+from bert_jax.predict.outputs import Shapes
 
 MARK = "[MASK]"
-ROUND_TO = 32  # pieces: rows are padded to a multiple, so that few shapes are compiled
+SLOTS = 2  # masks that a row of a batch has room for; a text with more of them is read several times, so that one shape will do
+AT_ONCE = 32  # texts
 
 
 class Guess(NamedTuple):
@@ -38,34 +39,39 @@ def fill_mask(
         UserError: a text without [MASK], or one longer than max_seq_length pieces; or the model was not trained to fill them.
     """
     rows = [masked_row(tokenizer, text, max_seq_length) for text in texts]
-    return fill_rows(jax.jit(objective.predict), params, tokenizer, rows, max_seq_length=max_seq_length, top_k=top_k)
+    return fill_rows(jax.jit(objective.predict), params, tokenizer, rows, shapes=Shapes(max_seq_length, AT_ONCE), top_k=top_k)
 
 
 def fill_rows(
-    predict: Callable, params, tokenizer, rows: Sequence[MaskedRow], *, max_seq_length: int, top_k: int, batch_size: int = 32
+    predict: Callable, params, tokenizer, rows: Sequence[MaskedRow], *, shapes: Shapes, top_k: int
 ) -> list[list[list[Guess]]]:
     """`fill_mask` of rows of `masked_row`, in their order; those of like length share a batch.
 
     Args:
         predict: (params, batch of bert_jax/batch.py) -> {"logits_BPV"}.
     """
-    found: list[list[list[Guess]]] = [[] for _ in rows]
-    by_length = np.argsort([-len(row.ids) for row in rows], kind="stable")
-    size = fitting(len(rows), batch_size)
-    for start in range(0, len(rows), size):
-        numbers = by_length[start : start + size]
-        mine = [rows[number] for number in numbers]
-        length = min(-(-len(mine[0].ids) // ROUND_TO) * ROUND_TO, max_seq_length)
-        predicted = predict(params, _batch(mine, size, length))
+    parts = [(number, part) for number, row in enumerate(rows) for part in in_slots(row)]
+    found: dict[int, list[list[Guess]]] = {}
+    for numbers, size, length in shapes.batches([len(row.ids) for _, row in parts]):
+        mine = [parts[number][1] for number in numbers]
+        predicted = predict(params, masked_batch(mine, size, length))
         if "logits_BPV" not in predicted:
             raise UserError(
                 f"this model was not trained to fill in {MARK}",
                 got=f"an objective that predicts {', '.join(predicted) or 'nothing'}",
                 fix="fine-tune it, or train one with a masked-LM loss",
             )
-        for number, row, logits_PV in zip(numbers, mine, predicted["logits_BPV"]):
-            found[number] = _guesses(np.asarray(logits_PV[: len(row.positions)], np.float64), tokenizer, top_k)
-    return found
+        for number, row, logits_PV in zip(numbers, mine, np.asarray(predicted["logits_BPV"])):
+            found[int(number)] = _guesses(logits_PV[: len(row.positions)].astype(np.float64), tokenizer, top_k)
+    filled: list[list[list[Guess]]] = [[] for _ in rows]
+    for place, (number, _) in enumerate(parts):
+        filled[number] += found[place]
+    return filled
+
+
+def in_slots(row: MaskedRow) -> list[MaskedRow]:
+    """The row as often as its masks take."""
+    return [MaskedRow(row.ids, row.positions[first : first + SLOTS]) for first in range(0, len(row.positions), SLOTS)]
 
 
 def _guesses(logits_PV: np.ndarray, tokenizer, top_k: int) -> list[list[Guess]]:
@@ -102,11 +108,9 @@ def masked_row(tokenizer, text: str, max_seq_length: int, place: str = "") -> Ma
     return MaskedRow(ids, positions)
 
 
-def _batch(rows: Sequence[MaskedRow], size: int, length: int) -> dict[str, np.ndarray]:
-    """With slots for a power of two of masks: few shapes are compiled."""
-    slots = power_of_two(max(len(row.positions) for row in rows))
+def masked_batch(rows: Sequence[MaskedRow], size: int, length: int) -> dict[str, np.ndarray]:
     batch = padded([row.ids for row in rows], size=size, length=length)
-    batch["masked_lm_positions"] = np.zeros((size, slots), np.int32)
+    batch["masked_lm_positions"] = np.zeros((size, SLOTS), np.int32)
     for number, row in enumerate(rows):
         batch["masked_lm_positions"][number, : len(row.positions)] = row.positions
     return batch

@@ -25,9 +25,12 @@ FIX = "embed the texts anew, into another folder"
 
 
 class Collection(NamedTuple):
+    """Attributes: in_memory: all its shards; () where each is read when it is needed."""
+
     folder: Path
     settings: Mapping
     count: int
+    in_memory: tuple[np.ndarray, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -35,8 +38,15 @@ class Collection(NamedTuple):
 
     def shards(self) -> Iterator[np.ndarray]:
         """float32[at most SHARD, D], vectors of length 1, in order."""
+        if self.in_memory:
+            yield from self.in_memory
+            return
         for number in range(-(-self.count // SHARD)):
             yield _read_vectors(self.folder / f"shard-{number:05d}.npz")
+
+    def held(self) -> "Collection":
+        """The same, its vectors in memory, for who searches it often."""
+        return self._replace(in_memory=tuple(self.shards()))
 
     def objects(self, numbers: Sequence[int]) -> list[dict]:
         """Those with these numbers, from 0 on."""

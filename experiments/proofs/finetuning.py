@@ -181,7 +181,7 @@ def _answers_compared(workdir: Path, folder: Path) -> dict:
     examples = jobs.read_examples(config)
     job = jobs.make_job(config, examples, trained.encoder, trained.objective, trained.tokenizer)
     shape = config.train.train_batch_size, config.data.max_seq_length, config.data.pad_to_multiple_of
-    ours = outputs_of(jax.jit(trained.objective.predict), trained.params, job.dev, *shape)
+    ours = outputs_of(jax.jit(trained.objective.predict), trained.params, evaluation_batches(job.dev, *shape))
     name = config.objective.name
     theirs = peer.outputs(peer.open_taken_out(folder, name), evaluation_batches(job.dev, *shape), name)
     apart = max(float(np.abs(a[key] - b[key]).max()) for a, b in zip(ours, theirs, strict=True) for key in b)
