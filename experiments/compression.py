@@ -24,7 +24,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART
 from bert_jax.interop import onnx
 from bert_jax.metrics.statistics import Summary, summarise
-from bert_jax.predict.outputs import outputs_of
+from bert_jax.predict.outputs import Shapes, outputs_of, shaped_batches
 from bert_jax.report import drawing
 from bert_jax.trained import open_trained
 from experiments.benchmarks import measure
@@ -41,7 +41,7 @@ OUTPUTS = {
 }
 METRICS = {"sst2": "accuracy", "mrpc": "accuracy", "conll2003": "f1"}
 LENGTHS = {"sst2": 64}  # no sentence of it is longer
-BATCH, ROUND_TO = 32, 32  # of prediction, as `predict` has them
+BATCH = 32  # of prediction, as `predict` has it
 ROUNDS, SINGLE = 5, 100  # measurements of speed, each of the whole dev set and of so many of its texts one by one
 
 
@@ -264,8 +264,7 @@ def opened(workdir: Path, exported: Path, metric: str) -> Model:
 
     def answer(examples: list) -> list:
         rows = form.encode(examples, labels=labels, tokenizer=trained.tokenizer, **encoding)
-        size = min(BATCH, len(rows.lengths))
-        found = outputs_of(predict, None, rows, size, config.data.max_seq_length, ROUND_TO)
+        found = outputs_of(predict, None, shaped_batches(rows, Shapes(config.data.max_seq_length, BATCH)))
         return form.answers(examples, labels, rows, found)
 
     def score() -> float:
