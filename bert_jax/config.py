@@ -10,6 +10,9 @@ from pathlib import Path
 
 from bert_jax.errors import UserError
 
+# Keys that the configs of earlier versions did not have -> the value with which a run is what it was then.
+CAME_LATER = {"data.drop_duplicates": False, "model.matmul_dtype": "auto"}
+
 
 def load(path_with_arg: str, overrides: Sequence[str] = ()):
     """The ConfigDict of a config file, overrides applied and locked.
@@ -99,8 +102,20 @@ def flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 def difference(before: dict, after: dict) -> list[tuple[str, object, object]]:
     """The leaves in which two nested dicts differ, as (key, before, after); None stands for an absent one."""
-    old, new = (dict(flatten(json.loads(json.dumps(tree)))) for tree in (before, after))  # a saved tuple comes back as a list
+    old, new = (CAME_LATER | dict(flatten(json.loads(json.dumps(tree)))) for tree in (before, after))  # a saved tuple is a list
     return [(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+
+
+def without_later(tree: dict, prefix: str = "") -> dict:
+    """The same without the keys of CAME_LATER that have the value they have there: runs, which it names, keep their names."""
+    kept = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            kept[key] = without_later(value, f"{name}.")
+        elif name not in CAME_LATER or value != CAME_LATER[name]:
+            kept[key] = value
+    return kept
 
 
 def make_folder(folder: Path) -> None:

@@ -127,7 +127,7 @@ def _cells(config_file: str, seeds: Sequence[int]) -> dict[str, dict]:
 def _run(config_file: str, cell: str, seed: int, overrides: tuple[str, ...], workdir: Path, folders: dict[str, Path]) -> Run:
     """The run, its folder found by its id among folders, where it is entered if it is new."""
     config = configs.load(config_file, overrides)
-    resolved = config.to_dict()
+    resolved = configs.without_later(config.to_dict())
     run_id = _digest(resolved)
     folder = folders.setdefault(run_id, workdir / f"{cell}-s{seed}-{run_id}")
     run = Run(cell, seed, folder, config_file, overrides, task=resolved.get("task", ""))
@@ -148,7 +148,7 @@ def _digest(value: dict) -> str:
 def require_unchanged(runs: Sequence[Run]) -> None:
     """Raises UserError where the config file no longer says of a run what it said when the run got its id."""
     for run in runs:
-        if _digest(configs.load(run.config, run.overrides).to_dict()) != run.id:
+        if _digest(configs.without_later(configs.load(run.config, run.overrides).to_dict())) != run.id:
             raise UserError(
                 "the config file has changed since the sweep was submitted",
                 got=f"{run.config} says other things of {run.folder.name}",

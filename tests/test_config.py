@@ -85,3 +85,13 @@ def test_json_is_replaced_whole(tmp_path):
     with pytest.raises(TypeError):
         configs.write_json(tmp_path / "a.json", {"b": object()})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1\n}\n'
+
+
+def test_a_run_of_an_earlier_version_is_the_same_run_and_has_the_same_name():
+    now = {"seed": 1, "data": {"store": "", "drop_duplicates": False}, "model": {"hidden_size": 8}}
+    then = {"seed": 1, "data": {"store": ""}, "model": {"hidden_size": 8}}
+    assert configs.difference(then, now) == [] == configs.difference(now, then)
+    assert configs.without_later(now) == then == configs.without_later(then)
+    changed = now | {"data": {"store": "", "drop_duplicates": True}}
+    assert configs.difference(then, changed) == [("data.drop_duplicates", False, True)]
+    assert configs.without_later(changed) == changed
