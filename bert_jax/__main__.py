@@ -87,6 +87,9 @@ def finetune(args, config) -> int:
 def prune(args, config) -> int:
     from bert_jax import pruning
 
+    if buckets.is_bucket(args.workdir):  # of the rounds in it buckets do not know which files make a checkpoint
+        raise UserError("the rounds of pruning lie on a disk", got=f"--workdir={args.workdir}", fix="copy the result afterwards")
+    args.workdir = Path(args.workdir)
     return _scored(pruning.prune(config, args.workdir))
 
 
@@ -254,6 +257,8 @@ VERBS = {
         "cut the heads and neurons that matter least to a task out of a model fine-tuned on it, and tune what is left; the same "
         "command continues",
         needs_config=True,
+        options=(("--workdir", {"required": True, "help": "the folder of the run, on a disk"}),),
+        needs_workdir=False,
     ),
     "evaluate": Verb(
         evaluate,

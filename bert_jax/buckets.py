@@ -76,7 +76,8 @@ def work(path: str, action: Callable[[Path], int], *, writes: bool, index: int =
 
 
 def bring(path: str, names: Iterable[str], folder: Path) -> None:
-    """Copies those of the named files that this folder of a bucket has into a folder here, as old as they are there.
+    """Copies those of the named files that this folder of a bucket has into a folder here, as old as they are there; the first
+    name, which says that the others are whole, is read first and is the last to be seen.
 
     Raises:
         UserError: as work.
@@ -85,11 +86,11 @@ def bring(path: str, names: Iterable[str], folder: Path) -> None:
     make_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".bring-") as aside:
         mirror = Mirror(files, there, Path(aside))
-        for name in names:
-            if mirror.fetch(name):
-                changed = files.modified(f"{there}/{name}").timestamp()
-                os.utime(mirror.here / name, (changed, changed))
-                (mirror.here / name).replace(folder / name)
+        brought = [name for name in names if mirror.fetch(name)]
+        for name in reversed(brought):
+            changed = files.modified(f"{there}/{name}").timestamp()
+            os.utime(mirror.here / name, (changed, changed))
+            (mirror.here / name).replace(folder / name)
 
 
 def cache_folder() -> Path:

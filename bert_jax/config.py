@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bert_jax.errors import UserError
 
-# Keys that the configs of earlier versions did not have -> the value with which a run is what it was then.
-CAME_LATER = {"data.drop_duplicates": False, "model.matmul_dtype": "auto"}
+# Keys that no config of earlier versions had -> the value with which a run is what it was then.
+CAME_LATER = {"data.drop_duplicates": False}
 
 
 def load(path_with_arg: str, overrides: Sequence[str] = ()):

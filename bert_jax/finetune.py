@@ -66,6 +66,7 @@ def _finetune(config, workdir: Path, quiet: bool, say, taken_over: tuple[str, ..
     start, objective, size = model.start, model.objective, config.train.train_batch_size
     job = jobs.make_job(config, examples, model.encoder, objective, start.tokenizer)
     fit_config = _fit_config(fit_settings, len(job.train.lengths), size)
+    _require_end(config, fit_config.num_train_steps)
     optimizer, schedule = build.build_task_optimizer(config, fit_config.num_train_steps)
     wanted = jax.eval_shape(objective.init, jax.random.key(0))
     found = transfer(start.params, wanted, source=config.init_checkpoint, only=taken_over)
@@ -163,7 +164,7 @@ def _with_layers(start: Trained, layers: tuple[int, ...]) -> dict:
         raise UserError(
             "train.take_layers needs layers that are all alike and have weights of their own", got=layers, expected="()"
         )
-    if any(layer not in range(depth) for layer in layers):
+    if any(type(layer) is not int or layer not in range(depth) for layer in layers):
         raise UserError("train.take_layers is out of range", got=layers, expected=f"numbers from 0 to {depth - 1}")
     taken = jax.tree.map(lambda leaf: np.asarray(leaf)[np.array(layers)], encoder["layers"])
     return start.params | {"encoder": encoder | {"layers": taken}}
@@ -200,6 +201,15 @@ def _fit_settings(config) -> dict:
     if own["patience"] and not own["best_by"]:
         raise UserError("train.patience needs a metric", got="train.best_by is empty", expected="for instance accuracy")
     return settings
+
+
+def _require_end(config, num_train_steps: int) -> None:
+    """Raises UserError where a schedule of pruning would not come to its end."""
+    end = dict(config.optim).get("magnitude", {"end_step": 0})["end_step"]
+    if end > num_train_steps:
+        raise UserError(
+            "optim.magnitude.end_step comes after the last step", got=f"{end:,}", expected=f"at most {num_train_steps:,}"
+        )
 
 
 def _fit_config(settings: dict, num_rows: int, size: int) -> FitConfig:

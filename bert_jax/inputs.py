@@ -120,7 +120,7 @@ def prepare_store(config, workdir: Path, *, shard_bytes: int = prepare.SHARD_BYT
     """Tokenises the text into the store, unless it is there."""
     folder = store_path(config, workdir)
     data, num_workers = config.data, worker_count(config)
-    if _drops_duplicates(config) and any(weight is not None for _, weight in sources.parse_inputs(data.input_file)):
+    if drops_duplicates(config) and any(weight is not None for _, weight in sources.parse_inputs(data.input_file)):
         raise UserError(
             "a mixture by weights reads what is short again and again",
             got=f"data.input_file={data.input_file!r}, data.drop_duplicates=True",
@@ -138,7 +138,7 @@ def prepare_store(config, workdir: Path, *, shard_bytes: int = prepare.SHARD_BYT
             source=sources.description(data.input_file, data.input_format),
             segmenter=data.segmenter,
             on_bad_input=data.on_bad_input,
-            drop_duplicates=_drops_duplicates(config),
+            drop_duplicates=drops_duplicates(config),
             num_workers=num_workers,
             shard_bytes=shard_bytes,
             progress=Progress("tokenising", say),
@@ -147,7 +147,7 @@ def prepare_store(config, workdir: Path, *, shard_bytes: int = prepare.SHARD_BYT
     return folder
 
 
-def _drops_duplicates(config) -> bool:
+def drops_duplicates(config) -> bool:
     """What an earlier version saved does not have the key."""
     return "drop_duplicates" in config.data.keys() and config.data.drop_duplicates
 
@@ -192,10 +192,10 @@ def open_store(config, workdir: Path, tokenizer, *, verify: bool = True) -> stor
             expected=held_out,
             fix="give the same data.held_out_fraction, or another data.store or --workdir",
         )
-    if (dropped := opened.manifest.get("drop_duplicates", False)) != _drops_duplicates(config):
+    if (dropped := opened.manifest.get("drop_duplicates", False)) != drops_duplicates(config):
         raise UserError(
             f"of documents that are the same the token store {folder} holds {'one' if dropped else 'all'}",
-            got=f"data.drop_duplicates={_drops_duplicates(config)}",
+            got=f"data.drop_duplicates={drops_duplicates(config)}",
             expected=dropped,
             fix="give the same data.drop_duplicates, or another data.store or --workdir",
         )

@@ -9,12 +9,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bert_jax import build, finetune, jobs
+from bert_jax import config as configs
 from bert_jax import workdir as workdirs
 from bert_jax.compress import prune as core
 from bert_jax.data import keyed
 from bert_jax.data.finetune import FinetuneLoader
 from bert_jax.errors import UserError
 from bert_jax.inputs import vocabulary_path
+from bert_jax.models.encoder import EncoderConfig
 from bert_jax.ranges import PART, require, whole
 from bert_jax.text import kinds
 from bert_jax.trained import Trained, objective_of, open_trained, save_start
@@ -49,6 +51,7 @@ def prune(config, workdir: Path, *, quiet: bool = False, say=print) -> dict | No
             smaller = rounds / f"{number}-cut"
             if not smaller.exists():
                 _cut(config, source, smaller, number, say)
+            _found_again(workdir if number == settings["rounds"] else rounds / f"{number}-tuned", smaller)
             source = workdir if number == settings["rounds"] else rounds / f"{number}-tuned"
             result = finetune.finetune(_tuning(config, smaller), source, quiet=quiet, say=say, with_head=True)
             if result is None:
@@ -67,8 +70,8 @@ def _cut(config, source: Path, target: Path, number: int, say) -> None:
     trained = open_trained(source, say=say)
     _require_this_task(config, trained, source)
     encoder = trained.encoder
-    before, left = (1 - (1 - config.prune.keep) * done / config.prune.rounds for done in (number - 1, number))
-    heads, neurons = (max(1, round(count * left / before)) for count in (encoder.num_attention_heads, encoder.intermediate_size))
+    whole = encoder if number == 1 else open_trained(Path(config.init_checkpoint), say=say).encoder
+    heads, neurons = left_of(whole, config.prune.keep, config.prune.rounds, number)
     params, smaller = core.cut(trained.params, encoder, core.highest(_scores(config, trained, number), heads, neurons))
     of_model = {"num_attention_heads": heads, "head_size": smaller.head_width, "intermediate_size": neurons}
     model = trained.config.model.to_dict() | of_model
@@ -86,6 +89,19 @@ def _cut(config, source: Path, target: Path, number: int, say) -> None:
         f"{neurons:,} of {encoder.intermediate_size:,} neurons; all layers have {_size(params):,} of {_size(trained.params):,} "
         "parameters"
     )
+
+
+def left_of(whole: EncoderConfig, keep: float, rounds: int, number: int) -> tuple[int, int]:
+    """(heads, neurons) of a layer after so many of the rounds, each of which cuts as large a part of the whole; at least 1."""
+    left = 1 - (1 - keep) * number / rounds
+    return tuple(max(1, round(count * left)) for count in (whole.num_attention_heads, whole.intermediate_size))
+
+
+def _found_again(tuned: Path, start: Path) -> None:
+    """A round that was begun before the folder of the rounds was moved, or named otherwise, starts from the same model."""
+    saved = workdirs.read_config(tuned)
+    if saved and Path(saved["init_checkpoint"]).parts[-2:] == start.parts[-2:]:
+        configs.write_json(tuned / "config.json", saved | {"init_checkpoint": str(start)})
 
 
 def _scores(config, trained: Trained, number: int) -> dict[str, core.Parts]:

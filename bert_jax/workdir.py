@@ -67,6 +67,7 @@ def made_whole(target: Path) -> Iterator[Path]:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError("there is something already", got=target, expected="a folder that does not exist, or an empty one")
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this number, as all have in containers
     make_folder(temporary)
     try:
         yield temporary

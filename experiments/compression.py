@@ -21,7 +21,7 @@ import numpy as np
 from bert_jax import config as configs
 from bert_jax import convert, finetune, jobs, pruning
 from bert_jax import workdir as workdirs
-from bert_jax.errors import EXIT_DONE, EXIT_RESTART
+from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from bert_jax.interop import onnx
 from bert_jax.metrics.statistics import Summary, summarise
 from bert_jax.predict.outputs import Shapes, outputs_of, shaped_batches
@@ -119,7 +119,9 @@ def reproduce(scale_name: str, scale: Scale, folder: Path, *, dry_run: bool, tab
         return EXIT_DONE
     if not table and not train(scale, folder):
         return EXIT_RESTART
-    found = {task: rows_of(task, scale, folder) for task in scale.tasks}
+    found = {task: rows for task in scale.tasks if (rows := rows_of(task, scale, folder))}
+    if not found:
+        raise UserError("nothing is trained yet", got=folder, fix="leave out --table")
     text = as_markdown(scale_name, scale, found)
     print(text)
     files.write(folder / "table.md", text)
@@ -224,6 +226,8 @@ def rows_of(task: str, scale: Scale, folder: Path) -> dict[str, Row]:
                 for label, model in models(workdir, name, METRICS[task]):
                     scores.setdefault(label, {})[seed] = 100 * model.score()
                     first.setdefault(label, model)
+    if not first:
+        return {}
     seconds = measure.interleaved(
         {label: lambda model=model: _seconds(model, model.dev) for label, model in first.items()}, ROUNDS
     )
@@ -286,7 +290,8 @@ def as_markdown(name: str, scale: Scale, found: Mapping[str, Mapping[str, Row]])
     parts = [
         f"# {NAME} at scale {name}: {scale.about}",
         f"Seeds {', '.join(map(str, scale.seeds))}. Scores are percent: mean ± standard deviation [95% interval] (seeds). Sizes "
-        f"and speeds: of ONNX Runtime, from texts to answers, dev sets in batches of {BATCH} by length, all models in turns.",
+        f"and speeds: of ONNX Runtime, from texts to answers, dev sets in batches of {BATCH} by length, all models in turns; of a text alone one model after "
+        "the other.",
         f"Machine: {json.dumps(measure.machine())}.",
     ]
     for task, rows in found.items():

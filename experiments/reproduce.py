@@ -58,6 +58,10 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     folder = Path(given.workdir) / f"{given.name.replace('/', '-')}-{given.scale}"
     if given.name == compression.NAME:
+        if given.cost or given.keep or given.text or given.other_code:
+            raise UserError(
+                f"{compression.NAME} is made and shown, and no more", expected="--scale, --workdir, --dry-run, --table"
+            )
         scale = _known("scale", given.scale, compression.SCALES)
         return compression.reproduce(given.scale, scale, folder, dry_run=given.dry_run, table=given.table)
     table = _known("table", given.name, TABLES)

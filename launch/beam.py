@@ -102,7 +102,7 @@ def prepare(config, workdir: str, shard_bytes: int, run: Pipeline, say: Callable
         held_out_fraction=config.data.held_out_fraction,
         segmenter=config.data.segmenter,
         on_bad_input=config.data.on_bad_input,
-        drop_duplicates=config.data.drop_duplicates,
+        drop_duplicates=config.data.get("drop_duplicates", False),  # what was written for an earlier version has no such key
         shard_bytes=shard_bytes,
     )
     encoder = Encoder(tokenizer, config.data.segmenter, config.data.on_bad_input)

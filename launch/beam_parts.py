@@ -75,7 +75,7 @@ def survey(numbered_file: tuple[int, str], job: Job) -> Survey:
 
 
 def _keys(unit: Unit, job: Job) -> bytes:
-    if not job.given["drop_duplicates"]:
+    if shards.DROP_DUPLICATES not in job.given:
         return b""
     documents = parse.documents(unit, Report(SKIP))  # what is bad in them is told by whoever writes them
     return b"".join(shards.keys_of(b"".join(map(digest, documents))))

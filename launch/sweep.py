@@ -31,7 +31,8 @@ from launch.runs import Run, distinct, expand, from_json, require_unchanged, to_
 
 ENGINES = {"local": local, "slurm": slurm, "tpu-slice": tpu_slice, "gke": gke, "sky": sky}  # what one is: launch/engine.py
 REQUEST = "sweep.json"
-READ = (*board.SIGNS_OF_LIFE, "config.json", "predictions.jsonl")  # of a run, by status, table and its page
+# Of a run, by status, table and its page; the first is written when the others are whole.
+READ = ("result.json", *(name for name in board.SIGNS_OF_LIFE if name != "result.json"), "config.json", "predictions.jsonl")
 
 
 class Request(NamedTuple):

@@ -88,8 +88,8 @@ def test_json_is_replaced_whole(tmp_path):
 
 
 def test_a_run_of_an_earlier_version_is_the_same_run_and_has_the_same_name():
-    now = {"seed": 1, "data": {"store": "", "drop_duplicates": False}, "model": {"hidden_size": 8}}
-    then = {"seed": 1, "data": {"store": ""}, "model": {"hidden_size": 8}}
+    now = {"seed": 1, "data": {"store": "", "drop_duplicates": False}, "model": {"matmul_dtype": "auto"}}
+    then = {"seed": 1, "data": {"store": ""}, "model": {"matmul_dtype": "auto"}}
     assert configs.difference(then, now) == [] == configs.difference(now, then)
     assert configs.without_later(now) == then == configs.without_later(then)
     changed = now | {"data": {"store": "", "drop_duplicates": True}}

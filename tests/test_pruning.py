@@ -12,6 +12,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.__main__ import main
 from bert_jax.errors import EXIT_DONE, EXIT_USER_ERROR, UserError
 from bert_jax.interop import huggingface
+from bert_jax.models.encoder import EncoderConfig
 from bert_jax.trained import open_trained
 from tests import tiny
 from tests.test_finetune import data, load, overrides, pretrained  # noqa: F401
@@ -70,6 +71,21 @@ def test_a_finished_one_is_not_pruned_again_and_another_config_is_refused(pruned
     assert pruning.prune(prune_config(tuned, data), workdir, quiet=True) == result
     with pytest.raises(UserError, match=r"prune\.keep: 0\.5 -> 0\.25"):
         pruning.prune(prune_config(tuned, data, prune__keep=0.25), workdir, quiet=True)
+
+
+def test_a_moved_one_is_the_same(pruned, tuned, data, tmp_path):  # noqa: F811
+    workdir, result, _ = pruned
+    shutil.copytree(workdir, tmp_path / "moved")
+    assert pruning.prune(prune_config(tuned, data), tmp_path / "moved", quiet=True, say=str) == result
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 12])
+@pytest.mark.parametrize("rounds", [1, 2, 3, 8, 24])
+def test_any_number_of_rounds_leaves_the_share_that_is_kept(heads, rounds):
+    whole = EncoderConfig(vocab_size=9, num_attention_heads=heads, hidden_size=4 * heads, intermediate_size=100)
+    counts = [pruning.left_of(whole, 0.5, rounds, number) for number in range(rounds + 1)]
+    assert counts[0] == (heads, 100) and counts[-1] == (max(1, heads // 2), 50)
+    assert counts == sorted(counts, reverse=True)
 
 
 def test_every_command_opens_it(pruned, tmp_path, capsys):

@@ -94,7 +94,7 @@ def _write_shards(temporary: Path, given: dict, read_units, encoder: Encoder, nu
     reading, read = Report(encoder.on_bad_input), Report(encoder.on_bad_input)
     for record in records:
         read.merge(Report(**record["report"]))
-    shard, met = None, shards.met_in(temporary, len(records))
+    shard, met = None, shards.met_in(temporary, len(records)) if shards.DROP_DUPLICATES in given else set()
     for encoded in workers.map_in_order(encoder, stretches.unfinished(read_units(reading)), num_workers):
         number = stretches.waiting.popleft()
         if shard is None or number != shard.number:

@@ -29,6 +29,7 @@ RECORDS = (
 )
 SENTENCE_LENGTHS, DOCUMENT_LENGTHS = LENGTHS = "sentence_lengths", "document_lengths"
 SPLITS = (store.TRAIN, store.HELD_OUT)
+DROP_DUPLICATES = "drop_duplicates"
 COPIES = "documents that stood in the text before"
 KEY_BYTES = 16  # of a digest tell documents apart: among 10^10 of them two are the same with a chance of 10^-19
 
@@ -59,7 +60,6 @@ def settings(
     segment.open_segmenter(segmenter)
     return {
         "code": _code_versions(segmenter),
-        "drop_duplicates": drop_duplicates,
         "held_out_fraction": held_out_fraction,
         "normaliser_sha256": store.normaliser_hash(tokenizer),
         "on_bad_input": on_bad_input,
@@ -67,6 +67,7 @@ def settings(
         "shard_bytes": shard_bytes,
         "side_arrays": {name: dtype.name for name, dtype in store.SIDE_ARRAYS.items()},
         "vocabulary": {"content_hash": tokenizer.content_hash, "size": tokenizer.size},
+        **({DROP_DUPLICATES: True} if drop_duplicates else {}),  # else the store is byte for byte that of earlier versions
     }
 
 
@@ -182,7 +183,7 @@ class ShardWriter:
                 at only where duplicates are dropped.
         """
         self.number, self._temporary, self._settled = number, temporary, dict(settled)
-        self._met, self._new = (met if given["drop_duplicates"] else None), []
+        self._met, self._new = (met if DROP_DUPLICATES in given else None), []
         self._vocab_size, self._fraction = given["vocabulary"]["size"], given["held_out_fraction"]
         dtypes = {store.IDS: id_dtype(self._vocab_size), **store.SIDE_ARRAYS}
         self._writers = {
@@ -249,7 +250,8 @@ class ShardWriter:
             }
             sync_folder(self._temporary / split)
         np.save(self._temporary / RECORDS / _counts_name(self.number), self._unigram_counts, allow_pickle=False)
-        write_synced(self._temporary / RECORDS / _keys_name(self.number), b"".join(self._new))
+        if self._met is not None:
+            write_synced(self._temporary / RECORDS / _keys_name(self.number), b"".join(self._new))
         record = {
             "cjk_characters": self._cjk_characters,
             "files": files,
