@@ -290,8 +290,8 @@ def as_markdown(name: str, scale: Scale, found: Mapping[str, Mapping[str, Row]])
     parts = [
         f"# {NAME} at scale {name}: {scale.about}",
         f"Seeds {', '.join(map(str, scale.seeds))}. Scores are percent: mean ± standard deviation [95% interval] (seeds). Sizes "
-        f"and speeds: of ONNX Runtime, from texts to answers, dev sets in batches of {BATCH} by length, all models in turns; of a text alone one model after "
-        "the other.",
+        f"and speeds: of ONNX Runtime, from texts to answers, dev sets in batches of {BATCH} by length, all models in "
+        "turns; of a text alone one model after the other.",
         f"Machine: {json.dumps(measure.machine())}.",
     ]
     for task, rows in found.items():
