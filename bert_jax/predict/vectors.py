@@ -25,12 +25,13 @@ FIX = "embed the texts anew, into another folder"
 
 
 class Collection(NamedTuple):
-    """Attributes: in_memory: all its shards; () where each is read when it is needed."""
+    """Attributes: in_memory, lines: the vectors of all shards and the JSON of all objects; () where they are read when needed."""
 
     folder: Path
     settings: Mapping
     count: int
     in_memory: tuple[np.ndarray, ...] = ()
+    lines: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -45,13 +46,19 @@ class Collection(NamedTuple):
             yield _read_vectors(self.folder / f"shard-{number:05d}.npz")
 
     def held(self) -> "Collection":
-        """The same, its vectors in memory, for who searches it often."""
-        return self._replace(in_memory=tuple(self.shards()))
+        """The same, all in memory, for who searches it often: another collection in its folder later is not mixed with it."""
+        lines = tuple(line for number in range(-(-self.count // SHARD)) for line in self._lines_of(number))
+        return self._replace(in_memory=tuple(self.shards()), lines=lines)
 
     def objects(self, numbers: Sequence[int]) -> list[dict]:
         """Those with these numbers, from 0 on."""
-        lines = {shard: _lines(self.folder / f"shard-{shard:05d}.jsonl") for shard in {number // SHARD for number in numbers}}
+        if self.lines:
+            return [json.loads(self.lines[number]) for number in numbers]
+        lines = {shard: self._lines_of(shard) for shard in {number // SHARD for number in numbers}}
         return [json.loads(lines[number // SHARD][number % SHARD]) for number in numbers]
+
+    def _lines_of(self, shard: int) -> list[str]:
+        return _lines(self.folder / f"shard-{shard:05d}.jsonl")
 
 
 def write(

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from bert_jax.errors import UserError
@@ -28,12 +28,21 @@ from bert_jax.tasks.form import Answer
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_FOUND = 50
+MOST_NAMES = 16  # of a JSON object
 
 
 class Closed(BaseModel):
     """JSON without further names, whose values are of the type that is written here."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def few(cls, value):
+        """Each name too many would become a message of its own, before the first is told."""
+        if isinstance(value, dict) and len(value) > MOST_NAMES:
+            raise ValueError("there are too many names")
+        return value
 
 
 class Text(Closed):
@@ -51,11 +60,11 @@ class Question(Closed):
 
 
 def _asking(name: str, question: type[Closed]) -> type[Closed]:
-    return type(name, (Closed,), {"__annotations__": {"inputs": Annotated[list[question], Field(min_length=1)]}})
+    return type(name, (Closed,), {"__annotations__": {"inputs": Annotated[list[question], Field(min_length=1, fail_fast=True)]}})
 
 
 class Searched(Closed):
-    inputs: Annotated[list[Text], Field(min_length=1)]
+    inputs: Annotated[list[Text], Field(min_length=1, fail_fast=True)]
     top_k: Annotated[int, Field(ge=1, le=MOST_FOUND)] = 5
     threshold: Annotated[float | None, Field(ge=0, lt=1, allow_inf_nan=False)] = None
 
@@ -158,8 +167,13 @@ def _add_task(app: FastAPI, state: State, task: str, body_type: type[Closed]) ->
     errors = {status: {"description": what} for status, what in ERRORS.items()}
 
     @app.post(f"/v1/models/{{model}}/{task}", name=task, responses=errors)
-    async def ask(model: str, body: body_type) -> JSONResponse:
-        return JSONResponse({"model": model, "task": task, "outputs": await _answers(state, model, task, body)})
+    async def ask(model: str, body: body_type, request: Request) -> JSONResponse:
+        try:
+            return JSONResponse({"model": model, "task": task, "outputs": await _answers(state, model, task, body)})
+        except Refused:
+            raise
+        except Exception as error:  # told here, or it would leave by a way around Guard
+            return _fault(request, error)
 
 
 ERRORS = {
@@ -185,8 +199,9 @@ async def _answers(state: State, name: str, task: str, body: Closed) -> list[Ans
         raise Refused(503, "the server is not ready", fix="ask again when /ready says so", headers={"Retry-After": "1"})
     asked = body.model_dump(exclude_none=True)
     inputs = asked.pop("inputs")
-    if len(inputs) > limits.texts:
-        raise Refused(413, "there are too many inputs", got=len(inputs), expected=f"at most {limits.texts}")
+    most = min(limits.texts, state.batcher.room)
+    if len(inputs) > most:
+        raise Refused(413, "there are too many inputs", got=len(inputs), expected=f"at most {most}")
     for number, value in enumerate(inputs):
         for key, text in value.items():
             if len(text) > limits.characters:
@@ -198,7 +213,11 @@ async def _answers(state: State, name: str, task: str, body: Closed) -> list[Ans
         state.metrics.cached.labels("no" if answer is None else "yes").inc()
     missing = [number for number, answer in enumerate(found) if answer is None]
     try:
+        state.batcher.require_room(len(missing))  # before their texts are read, which takes longer
         examples = [service.asked(inputs[number], f"inputs[{number}]") for number in missing]
+    except Full as full:
+        headers = {"Retry-After": str(full.seconds)}
+        raise Refused(429, "too many are waiting", fix=f"ask again in {full.seconds} s", headers=headers) from None
     except UserError as error:
         raise _refused(error) from None
     for number, answer in zip(missing, await _computed(state, service, examples, asked), strict=True):
@@ -222,18 +241,14 @@ def _key(service: Service, value: dict, settings: dict) -> bytes:
 
 
 async def _computed(state: State, service: Service, examples: list, settings: dict) -> list[Answer]:
-    try:
-        waiting = state.batcher.submit(service, examples, settings)
-    except Full as full:
-        headers = {"Retry-After": str(full.seconds)}
-        raise Refused(429, "too many are waiting", fix=f"ask again in {full.seconds} s", headers=headers) from None
+    waiting = state.batcher.submit(service, examples, settings)
     try:
         async with asyncio.timeout(state.limits.seconds):
             return list(await asyncio.gather(*waiting))
     except TimeoutError:
         raise Refused(504, "the answer took too long", expected=f"within {state.limits.seconds:g} seconds") from None
-    except UserError as error:
-        raise _refused(error) from None
+    except UserError as error:  # the client has no part in it, and it may name files
+        raise RuntimeError(str(error)) from error
 
 
 def _refused(error: UserError) -> Refused:
@@ -254,9 +269,13 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
             got = f"{request.method} {request.url.path}"
             refused = Refused(error.status_code, what, got=got, headers=dict(error.headers or {}))
         case _:
-            print(f"error: {type(error).__name__} at {request.url.path}", file=sys.stderr)
-            refused = Refused(500, "the server has a fault", fix="report it")
+            return _fault(request, error)
     return JSONResponse(refused.content, refused.status, refused.headers)
+
+
+def _fault(request: Request, error: Exception) -> JSONResponse:
+    print(f"error: {type(error).__name__} at {request.url.path}", file=sys.stderr)
+    return JSONResponse(Refused(500, "the server has a fault", fix="report it").content, 500)
 
 
 def _invalid(error: RequestValidationError) -> Refused:
@@ -264,7 +283,7 @@ def _invalid(error: RequestValidationError) -> Refused:
     place = ".".join(map(str, first["loc"][1:])) or "the body"
     if first["type"] == "json_invalid":
         return Refused(400, "the body is not JSON", got=first.get("ctx", {}).get("error", ""))
-    return Refused(422, f"{place}: {first['msg']}", got=_readable(first.get("input")))
+    return Refused(422, f"{place[:200]}: {first['msg']}", got=_readable(first.get("input")))
 
 
 def _readable(value) -> str:

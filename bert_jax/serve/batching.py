@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -67,9 +68,9 @@ class Batcher:
                         if self._closing:
                             return
             except Exception as error:
-                loop.call_soon_threadsafe(then, error)
+                _tell(loop, then, error)
                 return
-            loop.call_soon_threadsafe(then, None)
+            _tell(loop, then, None)
             self._answer_all(loop)
 
         self._thread = threading.Thread(target=work, name="models", daemon=True)
@@ -83,17 +84,21 @@ class Batcher:
         if self._thread:
             await asyncio.to_thread(self._thread.join)
 
+    def require_room(self, examples: int) -> None:
+        """Raises Full where not all of them can wait; else they can be submitted, as the event loop alone adds to those that do."""
+        if self.waiting + examples > self.room:
+            raise Full(min(60, max(1, math.ceil(self.waiting * self._seconds))))
+
     def submit(self, service: Service, examples: Sequence, settings: Mapping) -> list[asyncio.Future]:
         """The answers to come; a future that is cancelled is not computed.
 
         Raises:
             Full: not all of them can wait.
         """
+        self.require_room(len(examples))
         loop, shapes = asyncio.get_running_loop(), service.reads.shapes
         placed = [(shapes.length(max(lengths)), len(lengths)) for lengths in map(service.reads.lengths, examples)]
         with self._changed:
-            if self.waiting + len(examples) > self.room:
-                raise Full(min(60, max(1, math.ceil(self.waiting * self._seconds))))
             answers = [loop.create_future() for _ in examples]
             for example, answer, (length, rows) in zip(examples, answers, placed, strict=True):
                 name = (service.key, tuple(sorted(settings.items())), length)
@@ -112,7 +117,7 @@ class Batcher:
             if answered:
                 self._seconds = MEMORY * (self._seconds or seconds / len(answered)) + (1 - MEMORY) * seconds / len(answered)
                 self._on_batch(len(answered), seconds)
-            loop.call_soon_threadsafe(_deliver, answered)
+            _tell(loop, _deliver, answered)
 
     def _next(self) -> tuple[_Lane, list[_Waiting]] | None:
         """Of the lane that has waited longest, as many as fill a batch; None when there is nothing and it is closing."""
@@ -128,6 +133,12 @@ class Batcher:
                 del self._lanes[name]
             self.waiting -= len(some)
             return lane, some
+
+
+def _tell(loop: asyncio.AbstractEventLoop, *call) -> None:
+    """What the thread has to say; nothing where the loop is gone, as after a second signal."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(*call)
 
 
 def _answers(lane: _Lane, some: Sequence[_Waiting]) -> list[tuple[asyncio.Future, Answer | Exception]]:

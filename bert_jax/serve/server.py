@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -38,8 +39,9 @@ RANGES = {
 TOKEN = "BERT_JAX_TOKEN"
 TOKENS = re.compile(r"[\w.~+/=-]{16,}", re.ASCII)
 NAME = re.compile(r"[\w.-]+")
-CONNECTIONS = 1024  # at a time, each of which may hold the body of a request in memory
+CONNECTIONS = 512  # at a time, each of which may hold the body of a request in memory
 KEPT = 15  # seconds that a connection lasts between two requests
+SWITCH = 0.0005  # seconds after which the thread of the models lets that of the clients go on; Python has ten times as many
 LINGER = 0.5  # seconds in which a client that keeps its connection learns that it ends
 
 
@@ -74,6 +76,7 @@ def serve(
     listener = _listener(host, port)
     state = State(open_models(folders, collection, say=said, **settings), limits, queue, cache)
     server = _Server(state, local, token)
+    sys.setswitchinterval(SWITCH)
     asyncio.run(server.serve(sockets=[listener]))
     if server.fault:
         raise server.fault
@@ -135,7 +138,7 @@ class _Impatient(H11Protocol):
 
     def __init__(self, *arguments, seconds: float, **named):
         super().__init__(*arguments, **named)
-        self._seconds, self._deadline = seconds, None
+        self._seconds, self._deadline, self._taking = seconds, None, None
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
@@ -148,9 +151,33 @@ class _Impatient(H11Protocol):
         elif self._deadline.cancelled():  # the begin of a further request
             self._deadline = self.loop.call_later(self._seconds, self._give_up)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_the_client()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._wait_no_more()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._wait_for_the_client()
+
     def connection_lost(self, exc) -> None:
         self._deadline.cancel()
+        self._wait_no_more()
         super().connection_lost(exc)
+
+    def _wait_for_the_client(self) -> None:
+        if self._taking is None:
+            self._taking = self.loop.call_later(self._seconds, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def timeout_keep_alive_handler(self) -> None:
         if self.transport.get_write_buffer_size():
@@ -199,7 +226,7 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(CONNECTIONS)
-    except OSError as error:
-        got = f"{host}, port {port}: {error.strerror or error}"
+    except (OSError, ValueError) as error:
+        got = f"{host}, port {port}: {getattr(error, 'strerror', None) or error}"
         raise UserError("cannot listen there", got=got, fix="another --port or --host") from None
     return listener

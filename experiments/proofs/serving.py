@@ -169,7 +169,7 @@ def rate(replies: Sequence[Reply], seconds: float) -> float:
 
 def described(replies: Sequence[Reply]) -> dict:
     """How many answers had each status, 0 where the connection was lost; how many were wrong; and how late they were."""
-    late = [1000 * reply.late for reply in replies if reply.status == 200] or [0.0]
+    late, refused = ([1000 * reply.late for reply in replies if reply.status == status] or [0.0] for status in (200, 429))
     p50, p99 = (float(value) for value in np.percentile(late, (50, 99)))
     statuses = sorted({reply.status for reply in replies})
     return {
@@ -178,6 +178,7 @@ def described(replies: Sequence[Reply]) -> dict:
         "wrong": sum(reply.right is False for reply in replies),
         "p50_ms": round(p50, 1),
         "p99_ms": round(p99, 1),
+        "p99_ms_of_refusals": round(float(np.percentile(refused, 99)), 1),
         "p99_over_p50": round(p99 / max(p50, 1e-9), 2),
     }
 

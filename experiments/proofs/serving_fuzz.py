@@ -6,10 +6,10 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,10 +46,9 @@ def serve_fuzz(scratch: Path, requests: int = 10_000) -> dict:
             port = int(process.stderr.readline().split(":")[2].split()[0])
             process.stderr.readline()  # ready
             before = len(log.read_text().splitlines())
-            quiet = threading.Thread(target=_silent, args=(port,), daemon=True)
-            quiet.start()
+            quiet = ThreadPoolExecutor(1).submit(_silent, port)
             statuses = {"by_hand": _by_hand(port, requests // 2), "schemathesis": _by_description(port, requests - requests // 2)}
-            quiet.join()
+            quiet.result()
             alive = _status(_sent(port, b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
             process.terminate()
             code, said = process.wait(60), process.stderr.read()

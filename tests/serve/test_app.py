@@ -5,9 +5,10 @@ import json
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from bert_jax.__main__ import main
-from bert_jax.serve.app import make_app
+from bert_jax.serve.app import BODIES, make_app
 from bert_jax.serve.services import open_models
 from tests.serve.fakes import HOST, Slow, fixed, state, talk
 from tests.test_predicting import ASKED, words
@@ -177,6 +178,22 @@ def test_a_fault_of_ours_tells_nothing(capsys):
     answer = talk(state({"slow": fixed("tag", dict)._replace(services={"tag": slow.service})}), conversation)
     assert answer.status_code == 500 and answer.json()["error"]["what"] == "the server has a fault"
     assert "secret" not in answer.text and "ValueError" in capsys.readouterr().err
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("body", [{"inputs": [1] * 1000}, {"inputs": [{str(number): "" for number in range(1000)}]}])
+def test_a_thousand_mistakes_are_one_message(body):
+    for task in BODIES:
+        with pytest.raises(ValidationError) as error:
+            BODIES[task].model_validate(body)
+        assert error.value.error_count() == 1
+
+
+def test_more_than_may_ever_wait_is_too_many():
+    served = state({"slow": fixed("tag", dict)}, room=2, entries=0, texts=10)
+    body = {"inputs": [{"text": text} for text in "abc"]}
+    answer = talk(served, lambda client: client.post("/v1/models/slow/tag", json=body))
+    assert answer.status_code == 413
 
 
 def test_who_comes_when_all_places_are_taken_is_told_when_to_come_again():
