@@ -85,7 +85,7 @@ class Batcher:
             await asyncio.to_thread(self._thread.join)
 
     def require_room(self, examples: int) -> None:
-        """Raises Full where not all of them can wait; else they can be submitted, as the event loop alone adds to those that do."""
+        """Raises Full where not all of them can wait; else they can, as none but the event loop adds to those that do."""
         if self.waiting + examples > self.room:
             raise Full(min(60, max(1, math.ceil(self.waiting * self._seconds))))
 
