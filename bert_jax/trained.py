@@ -157,8 +157,10 @@ OF_TRAINING = (
 
 def _otherwise(then: EncoderConfig, now: EncoderConfig) -> list[str]:
     """What this encoder computes in another way than that with the same parameters, for people."""
+    heads_are_cut = then.head_size or now.head_size
     then, now = (  # 0 is as good as what it stands for
-        replace(encoder, embedding_size=encoder.table_width, head_size=encoder.head_width) for encoder in (then, now)
+        replace(encoder, embedding_size=encoder.table_width, head_size=encoder.head_width if heads_are_cut else 0)
+        for encoder in (then, now)
     )
     changed = [
         f"{name} {getattr(then, name)} -> {getattr(now, name)}"
