@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from fnmatch import fnmatch
 
-from bert_jax.config import flatten
+from bert_jax.config import flatten, without_later
 
 # What has no part in how fast a run learns: the seed, where things lie, how the work is laid out, when the run looks at itself.
 LEFT_OUT = (
@@ -29,7 +29,8 @@ LEFT_OUT = (
 
 def key_of(config: Mapping) -> str:
     """A hash of all other keys of a config, as nested dicts, and their values."""
-    kept = {key: value for key, value in flatten(config) if not any(fnmatch(key, pattern) for pattern in LEFT_OUT)}
+    leaves = flatten(without_later(config))
+    kept = {key: value for key, value in leaves if not any(fnmatch(key, pattern) for pattern in LEFT_OUT)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
