@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -57,15 +58,26 @@ def state(models: dict[str, Model], *, room: int = 64, entries: int = 8, **limit
     return State(models, Limits(**limits), room, entries)
 
 
-def talk(state: State, conversation: Callable, **settings):
-    """What the coroutine conversation(client) gives, with a client of an app that is ready."""
-
-    async def whole():
+@contextmanager
+def running(state: State, **settings) -> Iterator[tuple[Callable, httpx.AsyncClient]]:
+    """(what runs a coroutine, a client) of an app that is ready."""
+    with asyncio.Runner() as runner:
         app = make_app(state, **settings)
-        async with app.router.lifespan_context(app):
+        lifespan = app.router.lifespan_context(app)
+        runner.run(lifespan.__aenter__())
+
+        async def begin() -> httpx.AsyncClient:
             while not state.ready:
                 await asyncio.sleep(0.01)
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=HOST) as client:
-                return await conversation(client)
+            return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=HOST)
 
-    return asyncio.run(whole())
+        client = runner.run(begin())
+        yield runner.run, client
+        runner.run(client.aclose())
+        runner.run(lifespan.__aexit__(None, None, None))
+
+
+def talk(state: State, conversation: Callable, **settings):
+    """What the coroutine conversation(client) gives."""
+    with running(state, **settings) as (run, client):
+        return run(conversation(client))

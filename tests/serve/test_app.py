@@ -3,14 +3,13 @@
 import asyncio
 import json
 
-import httpx
 import pytest
 from pydantic import ValidationError
 
 from bert_jax.__main__ import main
-from bert_jax.serve.app import BODIES, make_app
+from bert_jax.serve.app import BODIES
 from bert_jax.serve.services import open_models
-from tests.serve.fakes import HOST, Slow, fixed, state, talk
+from tests.serve.fakes import Slow, fixed, running, state, talk
 from tests.test_predicting import ASKED, words
 
 SIZE = 4  # of a batch
@@ -26,23 +25,11 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def server(folder, collection):
-    """(loop runner, client, state) of all models."""
+    """(what runs a coroutine, client, state) of all models."""
     models = open_models({name: folder(name) for name in TASKS}, collection, top_k=5, pooling="", batch_size=SIZE, say=str)
     served = state(models, room=1000, entries=1000, texts=100)
-    with asyncio.Runner() as runner:
-        app = make_app(served)
-        lifespan = app.router.lifespan_context(app)
-        runner.run(lifespan.__aenter__())
-
-        async def begin():
-            while not served.ready:
-                await asyncio.sleep(0.05)
-            return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HOST)
-
-        client = runner.run(begin())
-        yield runner, client, served
-        runner.run(client.aclose())
-        runner.run(lifespan.__aexit__(None, None, None))
+    with running(served) as (run, client):
+        yield run, client, served
 
 
 def path(model: str) -> str:
@@ -67,7 +54,7 @@ def count(served, name: str, **labels) -> float:
 
 def test_every_answer_is_that_of_predict_bit_for_bit_and_nothing_is_compiled(server, folder, capsys, tmp_path):
     """Asked at once: of all models, one text in a request or several, of all lengths."""
-    runner, client, served = server
+    run, client, served = server
     questions = {name: [asked(number) for number in range(21)] for name, (_, asked) in TASKS.items()}
 
     async def together():
@@ -78,7 +65,7 @@ def test_every_answer_is_that_of_predict_bit_for_bit_and_nothing_is_compiled(ser
         return await asyncio.gather(*asking)
 
     before = count(served, "compilations_total")
-    found = runner.run(together())
+    found = run(together())
     assert count(served, "compilations_total") == before > 0
     assert count(served, "batch_examples_count") < 0.75 * 21 * len(TASKS)  # they were put together
     for place, (name, values) in enumerate(questions.items()):
@@ -89,14 +76,14 @@ def test_every_answer_is_that_of_predict_bit_for_bit_and_nothing_is_compiled(ser
 
 
 def test_what_is_found_is_that_of_search_and_far_from_all_nothing_is(server, folder, collection, capsys):
-    runner, client, _ = server
+    run, client, _ = server
     where, texts = "/v1/models/vectors/search", [words(number) for number in range(50, 56)]
 
     async def alone():
         asking = [outputs(client, where, {"text": text}, top_k=3, threshold=0.5) for text in texts]
         return [answer for (answer,) in await asyncio.gather(*asking)]
 
-    found = runner.run(alone())
+    found = run(alone())
     arguments = [f"--workdir={folder('vectors')}", f"--collection={collection}", "--top_k=3", "--threshold=0.5"]
     theirs = offline(capsys, "search", *arguments, *(f"--text={text}" for text in texts))
     for ours, its in zip(found, theirs, strict=True):  # a product of another number of questions has other low bits
@@ -104,22 +91,22 @@ def test_what_is_found_is_that_of_search_and_far_from_all_nothing_is(server, fol
         for one, other in zip(ours["found"], its["found"], strict=True):
             assert one["cosine"] == pytest.approx(other["cosine"], abs=2e-6) and one["text"] == other["text"]
     assert any(each["found"] for each in found)
-    (far,) = runner.run(outputs(client, where, {"text": texts[0]}, threshold=0.9999))
+    (far,) = run(outputs(client, where, {"text": texts[0]}, threshold=0.9999))
     assert far == {"text": texts[0], "found": []}
 
 
 def test_what_was_asked_before_is_kept_for_this_model_and_these_settings(server):
-    runner, client, served = server
+    run, client, served = server
     hits = lambda: count(served, "cache_total", found="yes")  # noqa: E731
     where, value = path("sst2"), {"text": "the cat sees an old moon"}
-    first = runner.run(outputs(client, where, value))
+    first = run(outputs(client, where, value))
     before, batches = hits(), count(served, "batch_examples_count")
-    assert runner.run(outputs(client, where, value, value | {"text_pair": None})) == first * 2
+    assert run(outputs(client, where, value, value | {"text_pair": None})) == first * 2
     assert hits() == before + 2 and count(served, "batch_examples_count") == batches
-    runner.run(outputs(client, path("msra"), value))
+    run(outputs(client, path("msra"), value))
     search = "/v1/models/vectors/search"
-    assert len(runner.run(outputs(client, search, value, top_k=1))[0]["found"]) == 1
-    assert len(runner.run(outputs(client, search, value, top_k=2))[0]["found"]) == 2
+    assert len(run(outputs(client, search, value, top_k=1))[0]["found"]) == 1
+    assert len(run(outputs(client, search, value, top_k=2))[0]["found"]) == 2
     assert hits() == before + 2
 
 

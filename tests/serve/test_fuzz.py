@@ -1,16 +1,14 @@
 """Whatever is sent: a mistake of the client is told in the agreed form, none is a fault of the server."""
 
-import asyncio
 import json
 import math
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bert_jax.serve.app import BODIES, make_app
-from tests.serve.fakes import HOST, Slow, fixed, state
+from bert_jax.serve.app import BODIES
+from tests.serve.fakes import Slow, fixed, running, state
 
 STATUSES = {200, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422}
 
@@ -20,20 +18,8 @@ def ask():
     """(method, path, body, headers) -> the answer of a server of one model that has learned everything."""
     slow = Slow()
     served = state({"m": fixed("tag", dict)._replace(services=dict.fromkeys(BODIES, slow.service))}, entries=4)
-    with asyncio.Runner() as runner:
-        app = make_app(served)
-        lifespan = app.router.lifespan_context(app)
-        runner.run(lifespan.__aenter__())
-
-        async def begin():
-            while not served.ready:
-                await asyncio.sleep(0.01)
-            return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=HOST)
-
-        client = runner.run(begin())
-        yield lambda method, path, body, headers: runner.run(client.request(method, path, content=body, headers=headers))
-        runner.run(client.aclose())
-        runner.run(lifespan.__aexit__(None, None, None))
+    with running(served) as (run, client):
+        yield lambda method, path, body, headers: run(client.request(method, path, content=body, headers=headers))
 
 
 HOSTILE = st.sampled_from(
