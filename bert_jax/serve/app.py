@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from bert_jax.errors import UserError
 from bert_jax.serve.batching import Batcher, Full
 from bert_jax.serve.cache import Cache
-from bert_jax.serve.guard import Guard, Limits, Refused
+from bert_jax.serve.guard import JSON, Guard, Limits, Refused
 from bert_jax.serve.metrics import Metrics
 from bert_jax.serve.services import EMBED, FILL, SEARCH, Model, Service
 from bert_jax.tasks.form import Answer
@@ -83,16 +83,20 @@ BODIES = {  # task -> what is asked
 class State:
     """What the routes share.
 
+    Args:
+        room: how many examples may wait.
+        cache: bytes.
+
     Attributes:
         ready: all is compiled.
         draining: it is about to end.
     """
 
-    def __init__(self, models: Mapping[str, Model], limits: Limits, room: int, entries: int):
+    def __init__(self, models: Mapping[str, Model], limits: Limits, room: int, cache: int):
         self.models, self.limits = models, limits
         self.metrics = Metrics(lambda: self.batcher.waiting, BODIES)
         self.batcher = Batcher(room, self.metrics.on_batch)
-        self.cache = Cache(entries)
+        self.cache = Cache(cache)
         self.ready = self.draining = False
 
     @property
@@ -167,9 +171,11 @@ def _add_task(app: FastAPI, state: State, task: str, body_type: type[Closed]) ->
     errors = {status: {"description": what} for status, what in ERRORS.items()}
 
     @app.post(f"/v1/models/{{model}}/{task}", name=task, responses=errors)
-    async def ask(model: str, body: body_type, request: Request) -> JSONResponse:
+    async def ask(model: str, body: body_type, request: Request) -> Response:
         try:
-            return JSONResponse({"model": model, "task": task, "outputs": await _answers(state, model, task, body)})
+            outputs = b",".join(await _answers(state, model, task, body))
+            head = f'{{"model":{json.dumps(model)},"task":{json.dumps(task)},"outputs":['.encode()
+            return Response(head + outputs + b"]}", media_type=JSON)
         except Refused:
             raise
         except Exception as error:  # told here, or it would leave by a way around Guard
@@ -188,8 +194,8 @@ ERRORS = {
 }
 
 
-async def _answers(state: State, name: str, task: str, body: Closed) -> list[Answer]:
-    """Those that are kept, and those that are computed.
+async def _answers(state: State, name: str, task: str, body: Closed) -> list[bytes]:
+    """Those that are kept, and those that are computed, each as JSON.
 
     Raises:
         Refused.
@@ -221,8 +227,8 @@ async def _answers(state: State, name: str, task: str, body: Closed) -> list[Ans
     except UserError as error:
         raise _refused(error) from None
     for number, answer in zip(missing, await _computed(state, service, examples, asked), strict=True):
-        found[number] = answer
-        state.cache.put(keys[number], answer)
+        found[number] = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        state.cache.put(keys[number], found[number])
     return found
 
 

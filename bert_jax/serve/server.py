@@ -61,6 +61,7 @@ def serve(
 
     Args:
         workdirs: DIR or NAME=DIR of each model.
+        cache: MiB.
         settings: of `open_models`.
 
     Raises:
@@ -74,7 +75,7 @@ def serve(
             "others could ask this server", got=f"--host={host}", fix=f"give a token by --token_file=FILE or in {TOKEN}"
         )
     listener = _listener(host, port)
-    state = State(open_models(folders, collection, say=said, **settings), limits, queue, cache)
+    state = State(open_models(folders, collection, say=said, **settings), limits, queue, cache * 2**20)
     server = _Server(state, local, token)
     sys.setswitchinterval(SWITCH)
     asyncio.run(server.serve(sockets=[listener]))

@@ -16,7 +16,7 @@ STUDENTS = ("student of 3 layers", "student of 2 layers")
 
 def compression(scratch: Path, folder: Path = FOLDER, scale: tradeoff.Scale = SCALE) -> dict:
     """Points of accuracy are paired by seed; what is judged is their mean. Killed at any moment, the same command goes on."""
-    if not tradeoff.train(scale._replace(tasks=(TASK,)), folder):
+    if not tradeoff.train(scale._replace(tasks={TASK: scale.tasks[TASK]}), folder):
         raise UserError("a signal stopped the proof", fix="the same command goes on")
     rows = tradeoff.rows_of(TASK, scale, folder)
     return judged(rows) | {"rows": {name: row._asdict() for name, row in rows.items()}, "seeds": list(scale.seeds)}

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from bert_jax import jobs
-from bert_jax.errors import EXIT_DONE
+from bert_jax import workdir as workdirs
+from bert_jax.errors import EXIT_DONE, UserError
 from experiments import compression, reproduce
 from experiments.compression import KINDS, Row
 from experiments.proofs.compression import judged
@@ -58,13 +59,28 @@ def test_differences_are_of_seeds_that_both_have():
 def test_every_training_has_a_config(task, tmp_path):
     for name in compression.kinds_of(task):
         config = compression.config_of(task, 7, name, compression.SCALES["desk"], tmp_path)
-        assert (config.seed, config.task, config.data.max_train_examples) == (7, task, 20_000)
+        assert (config.seed, config.task, config.train.train_batch_size) == (7, task, 16)
         assert ("prune" in config) == KINDS[name].prune
         start = compression.place(tmp_path, task, 7, "full") if KINDS[name].start else tmp_path / "minilm"
         assert config.init_checkpoint == str(start)
         assert compression.METRICS[task] in jobs.task_of(config).metrics
         assert config.objective.name in compression.OUTPUTS
     assert KINDS.keys() >= {*compression.WITHOUT.values()} - {"full, int8"}
+
+
+def test_what_is_finished_stays_only_if_its_recipe_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(compression.jobs, "read_examples", lambda config: None)
+    monkeypatch.setattr(compression.convert, "require_packages", lambda form: None)
+    monkeypatch.setattr(compression, "KINDS", {"full": compression.Kind()})
+    scale, where = compression.SCALES["smoke"], compression.place(tmp_path, "sst2", 1, "full")
+    (tmp_path / "minilm").mkdir()
+    where.mkdir()
+    workdirs.write_config(compression.config_of("sst2", 1, "full", scale, tmp_path), where, {})
+    workdirs.write_result(where, {"step": 1})
+    assert compression.train(scale, tmp_path)
+    other = scale._replace(tasks={"sst2": scale.tasks["sst2"] | {"train.num_train_epochs": 2.0}})
+    with pytest.raises(UserError, match="another config"):
+        compression.train(other, tmp_path)
 
 
 def test_the_table_and_its_figures(tmp_path):

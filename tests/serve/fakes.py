@@ -54,8 +54,8 @@ def fixed(task: str, answer: Callable[[dict], dict], labels: tuple[str, ...] = (
     return Model(texts, labels, {task: service})
 
 
-def state(models: dict[str, Model], *, room: int = 64, entries: int = 8, **limits) -> State:
-    return State(models, Limits(**limits), room, entries)
+def state(models: dict[str, Model], *, room: int = 64, cache: int = 4096, **limits) -> State:
+    return State(models, Limits(**limits), room, cache)
 
 
 @contextmanager

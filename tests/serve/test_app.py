@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from bert_jax.__main__ import main
 from bert_jax.serve.app import BODIES
+from bert_jax.serve.cache import ENTRY
 from bert_jax.serve.services import open_models
 from tests.serve.fakes import Slow, fixed, running, state, talk
 from tests.test_predicting import ASKED, words
@@ -27,7 +28,7 @@ TASKS = {
 def server(folder, collection):
     """(what runs a coroutine, client, state) of all models."""
     models = open_models({name: folder(name) for name in TASKS}, collection, top_k=5, pooling="", batch_size=SIZE, say=str)
-    served = state(models, room=1000, entries=1000, texts=100)
+    served = state(models, room=1000, cache=2**20, texts=100)
     with running(served) as (run, client):
         yield run, client, served
 
@@ -112,7 +113,7 @@ def test_what_was_asked_before_is_kept_for_this_model_and_these_settings(server)
 
 def test_two_models_share_no_answer_and_the_oldest_goes():
     asked = [("/v1/models/one/tag", "a"), ("/v1/models/two/tag", "a"), ("/v1/models/one/tag", "b"), ("/v1/models/one/tag", "a")]
-    served = state({name: fixed("tag", lambda value, name=name: {"by": name}) for name in ("one", "two")}, entries=2)
+    served = state({name: fixed("tag", lambda value, name=name: {"by": name}) for name in ("one", "two")}, cache=2 * (ENTRY + 50))
 
     async def conversation(client):
         return [(await outputs(client, where, {"text": text}))[0]["by"] for where, text in asked]
@@ -177,7 +178,7 @@ def test_a_thousand_mistakes_are_one_message(body):
 
 
 def test_more_than_may_ever_wait_is_too_many():
-    served = state({"slow": fixed("tag", dict)}, room=2, entries=0, texts=10)
+    served = state({"slow": fixed("tag", dict)}, room=2, cache=0, texts=10)
     body = {"inputs": [{"text": text} for text in "abc"]}
     answer = talk(served, lambda client: client.post("/v1/models/slow/tag", json=body))
     assert answer.status_code == 413
@@ -185,7 +186,7 @@ def test_more_than_may_ever_wait_is_too_many():
 
 def test_who_comes_when_all_places_are_taken_is_told_when_to_come_again():
     slow = Slow()
-    served = state({"slow": fixed("tag", dict)._replace(services={"tag": slow.service})}, room=2, entries=0)
+    served = state({"slow": fixed("tag", dict)._replace(services={"tag": slow.service})}, room=2, cache=0)
 
     async def conversation(client):
         ask = lambda text: asyncio.ensure_future(client.post("/v1/models/slow/tag", json={"inputs": [{"text": text}]}))  # noqa: E731

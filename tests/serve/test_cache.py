@@ -1,18 +1,38 @@
-from bert_jax.serve.cache import Cache
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_jax.serve.cache import ENTRY, Cache
 
 
 def test_what_was_used_last_stays():
-    cache = Cache(2)
-    cache.put("a", 1)
-    cache.put("b", 2)
-    assert cache.get("a") == 1
-    cache.put("c", 3)
-    assert (cache.get("a"), cache.get("b"), cache.get("c"), len(cache)) == (1, None, 3, 2)
-    cache.put("a", 4)
-    assert cache.get("a") == 4 and len(cache) == 2
+    cache = Cache(2 * (ENTRY + 2))
+    cache.put(b"a", b"1")
+    cache.put(b"b", b"2")
+    assert cache.get(b"a") == b"1"
+    cache.put(b"c", b"3")
+    assert (cache.get(b"a"), cache.get(b"b"), cache.get(b"c"), len(cache)) == (b"1", None, b"3", 2)
+    cache.put(b"a", b"4")
+    assert cache.get(b"a") == b"4" and len(cache) == 2
 
 
-def test_without_entries_nothing_is_kept():
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d"]), st.integers(0, 3000))))
+def test_never_takes_more_than_its_room(puts):
+    cache = Cache(4000)
+    for key, size in puts:
+        cache.put(key, b"x" * size)
+        assert cache.get(key) == b"x" * size
+        kept = {name: cache.get(name) for name in (b"a", b"b", b"c", b"d")}
+        sizes = [ENTRY + len(name) + len(value) for name, value in kept.items() if value is not None]
+        assert sum(sizes) == cache.taken <= 4000 and len(sizes) == len(cache)
+
+
+def test_what_is_larger_than_its_room_is_not_kept():
+    cache = Cache(1000)
+    cache.put(b"a", b"x" * 1000)
+    assert cache.get(b"a") is None and (len(cache), cache.taken) == (0, 0)
+
+
+def test_without_room_nothing_is_kept():
     cache = Cache(0)
-    cache.put("a", 1)
-    assert cache.get("a") is None and len(cache) == 0
+    cache.put(b"a", b"1")
+    assert cache.get(b"a") is None and len(cache) == 0

@@ -17,7 +17,7 @@ STATUSES = {200, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422}
 def ask():
     """(method, path, body, headers) -> the answer of a server of one model that has learned everything."""
     slow = Slow()
-    served = state({"m": fixed("tag", dict)._replace(services=dict.fromkeys(BODIES, slow.service))}, entries=4)
+    served = state({"m": fixed("tag", dict)._replace(services=dict.fromkeys(BODIES, slow.service))}, cache=2000)
     with running(served) as (run, client):
         yield lambda method, path, body, headers: run(client.request(method, path, content=body, headers=headers))
 
