@@ -22,7 +22,7 @@ from bert_jax.tasks.form import Answer, Form, Task
 from bert_jax.text.tokenizer import Tokenizer
 
 SENTENCE_ENCODER = "sentence_encoder"
-SENTENCES_AT_ONCE = 32
+SENTENCES_AT_ONCE = 128  # if they are short
 
 
 class Scored(NamedTuple):

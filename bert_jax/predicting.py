@@ -182,7 +182,7 @@ def open_predictor(
     *,
     top_k: int = 5,
     pooling: str = "",
-    batch_size: int = 32,
+    batch_size: int = 128,
     fixed: bool = False,
     say: Callable[[str], None] = print,
 ) -> Opened:

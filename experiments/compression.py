@@ -40,7 +40,7 @@ OUTPUTS = {
     "tag": ("logits_BLC", "token_classifier"),
 }
 METRICS = {"sst2": "accuracy", "mrpc": "accuracy", "conll2003": "f1"}
-BATCH = 32  # of prediction, as `predict` has it
+BATCH = 128  # of prediction, as `predict` has it
 ROUNDS, SINGLE = 5, 100  # measurements of speed, each of the whole dev set and of so many of its texts one by one
 
 

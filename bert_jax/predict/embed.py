@@ -13,7 +13,7 @@ from bert_jax.predict.outputs import Shapes
 
 
 def embed(
-    config: EncoderConfig, params: dict, tokenizer, texts: Sequence[str], *, pooling: str = "mean", batch_size: int = 32
+    config: EncoderConfig, params: dict, tokenizer, texts: Sequence[str], *, pooling: str = "mean", batch_size: int = 128
 ) -> np.ndarray:
     """float32[N, D], a vector for each text in its order: what `pooling` (models/pooling.py) makes of the encoder's output.
 

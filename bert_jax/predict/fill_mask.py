@@ -12,7 +12,7 @@ from bert_jax.predict.outputs import Shapes
 
 MARK = "[MASK]"
 SLOTS = 2  # masks that a row of a batch has room for; a text with more of them is read several times, so that one shape will do
-AT_ONCE = 32  # texts
+AT_ONCE = 128  # texts, if they are short
 
 
 class Guess(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 
 from bert_jax.data.finetune import Batch, Rows, filled_batch, longest
 
-SHORTEST, FULL = 16, 64  # places of the shortest rows; of the longest rows of which a batch has batch_size
+SHORTEST = 16  # places of a row at least
 
 
 class Shapes(NamedTuple):
@@ -16,9 +16,9 @@ class Shapes(NamedTuple):
 
     Attributes:
         longest: places of a row at most.
-        batch_size: rows of a batch; of more than FULL places fewer, so that the batch has no more places.
-        fixed: the last rows have a batch of that size too. Else, where there are fewer than batch_size in all, batches have fewer
-            rows, which gives other low bits: programs of another size may add in another order.
+        batch_size: rows of a batch of the shortest ones; of longer ones fewer, so that every batch takes about as long.
+        fixed: the last rows have a batch of that size too. Else batches have no more rows than there are in all, or than the next
+            power of two, which gives other low bits: programs of another size may add in another order.
     """
 
     longest: int
@@ -33,7 +33,7 @@ class Shapes(NamedTuple):
 
     def rows(self, length: int) -> int:
         """Of a batch of rows of so many places."""
-        return max(1, self.batch_size * min(FULL, length) // length)
+        return max(1, self.batch_size * SHORTEST // length)
 
     def all(self) -> list[tuple[int, int]]:
         """(rows, places) of every batch that there may be, if it is `fixed`."""
@@ -46,10 +46,10 @@ class Shapes(NamedTuple):
         Args:
             lengths: pieces of each row.
         """
-        shapes = self if self.fixed else self._replace(batch_size=min(self.batch_size, power_of_two(len(lengths))))
+        most = self.batch_size if self.fixed else power_of_two(len(lengths))
         places = np.array([self.length(int(length)) for length in lengths])
         for length in sorted({*places.tolist()}, reverse=True):
-            here, size = np.flatnonzero(places == length), shapes.rows(length)
+            here, size = np.flatnonzero(places == length), min(most, self.rows(length))
             for start in range(0, len(here), size):
                 yield here[start : start + size], size, length
 

@@ -31,6 +31,7 @@ class Limits(NamedTuple):
         characters: of each text.
         depth: of JSON in JSON.
         seconds: until an answer is given up; so long a client may take to send a request, and to take its answer.
+        requests: at a time, each of which may hold its body in memory.
     """
 
     body: int = 2**20
@@ -38,6 +39,7 @@ class Limits(NamedTuple):
     characters: int = 20_000
     depth: int = 8
     seconds: float = 30.0
+    requests: int = 512
 
 
 class Refused(Exception):
@@ -80,12 +82,19 @@ class Guard:
         on_answer: Callable[[str, int, float], None],
     ):
         self.app, self.limits, self.local, self.token = app, limits, local, token
-        self.draining, self.on_answer = draining, on_answer
+        self.draining, self.on_answer, self.inside = draining, on_answer, 0
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self.inside += 1
+        try:
+            await self._guarded(scope, receive, send)
+        finally:
+            self.inside -= 1
+
+    async def _guarded(self, scope, receive, send) -> None:
         started, begin = False, time.perf_counter()
 
         async def answer(message) -> None:
@@ -112,6 +121,8 @@ class Guard:
 
     def _check(self, scope) -> None:
         headers = _headers(scope)
+        if self.inside > self.limits.requests and scope["path"] not in PROBES:
+            raise Refused(429, "too many are asking", fix="ask again in 1 s", headers=CLOSE | {"Retry-After": "1"})
         if self.local and not is_loopback(_name_of(headers.get("host", ""))):
             raise Refused(421, "this server is asked under another name", got=headers.get("host", ""), expected="localhost")
         origin = headers.get("origin")

@@ -39,7 +39,7 @@ RANGES = {
 TOKEN = "BERT_JAX_TOKEN"
 TOKENS = re.compile(r"[\w.~+/=-]{16,}", re.ASCII)
 NAME = re.compile(r"[\w.-]+")
-CONNECTIONS = 512  # at a time, each of which may hold the body of a request in memory
+CONNECTIONS = 900  # at a time; a process may often open no more than 1,024 files
 KEPT = 15  # seconds that a connection lasts between two requests
 SWITCH = 0.0005  # seconds after which the thread of the models lets that of the clients go on; Python has ten times as many
 LINGER = 0.5  # seconds in which a client that keeps its connection learns that it ends

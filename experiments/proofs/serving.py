@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,9 @@ from experiments.proofs.commands import ROOT, data, timed
 from experiments.proofs.finetuning import brought_in
 
 SENTENCES = 2000
-SIZES, AT_ONCE = (8, 32, 1), (1, 8)  # texts of a batch, pairs of a request
+SIZES, AT_ONCE = (8, 32, 1), (1, 8)  # texts of a batch, questions of a request
 CONNECTIONS = 48  # of who asks again as soon as it has an answer: more than a batch
-ROOM = 64  # texts that may wait
+ROOM = 512  # texts that may wait, where all of CONNECTIONS ask the largest of AT_ONCE
 SMALL = {"model.num_hidden_layers": 4, "model.hidden_size": 256, "model.num_attention_heads": 4, "model.intermediate_size": 1024}
 
 
@@ -49,9 +50,13 @@ def serve_load(scratch: Path, seconds: float = 600.0) -> dict:
     """
     texts = sentences()
     models = {"minilm": brought_in(scratch), "4x256": untrained(scratch / "small", scratch / "text.txt", texts)}
+    singles = [{"text": text} for text in texts]
     pairs = [{"text": first, "text_pair": second} for first, second in zip(texts, texts[1:])]
-    figures = {name: batched_or_not(folder, pairs, scratch, seconds / 20) for name, folder in models.items()}
-    return figures | {"under_load": under_load(models["minilm"], [{"text": text} for text in texts], scratch, seconds)}
+    asked = {"minilm, pairs": ("minilm", pairs), "minilm, texts": ("minilm", singles), "4x256, texts": ("4x256", singles)}
+    figures = {
+        name: batched_or_not(models[model], questions, scratch, seconds / 20) for name, (model, questions) in asked.items()
+    }
+    return figures | {"under_load": under_load(models["minilm"], singles, scratch, seconds)}
 
 
 def sentences(count: int = SENTENCES) -> list[str]:
@@ -96,9 +101,7 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def served(
-    workdir: Path, questions: Sequence[dict], scratch: Path, batch_size: int, room: int = ROOM * AT_ONCE[-1]
-) -> Iterator[Server]:
+def served(workdir: Path, questions: Sequence[dict], scratch: Path, batch_size: int, *options: str) -> Iterator[Server]:
     asked = [json.dumps(question) for question in questions]
     (scratch / "asked.jsonl").write_text("".join(f"{question}\n" for question in asked))
     settings = ["--pooling=mean", f"--batch_size={batch_size}"]
@@ -107,7 +110,7 @@ def served(
     lines = (scratch / "answers.jsonl").read_text("utf-8").splitlines()
     expected = dict(zip(asked, map(json.loads, lines), strict=True))
     command = [sys.executable, "-m", "bert_jax", "serve", f"--workdir=m={workdir}", *settings, "--port=0", "--cache=0"]
-    with subprocess.Popen([*command, f"--queue={room}"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             port = int(re.search(r":(\d+) begins", process.stderr.readline())[1])
             process.stderr.readline()  # ready
@@ -116,15 +119,15 @@ def served(
             process.kill()
 
 
-def batched_or_not(workdir: Path, pairs: Sequence[dict], scratch: Path, seconds: float) -> dict:
-    """Pairs of texts a second of a server that puts them together, and of one that reads each text by itself; asked one in a
-    request, where HTTP costs both the same, and several."""
+def batched_or_not(workdir: Path, questions: Sequence[dict], scratch: Path, seconds: float) -> dict:
+    """Questions a second of a server that puts them together, and of one that reads each text by itself; asked one in a request,
+    where HTTP costs both the same, and several."""
     figures = {}
     for size in SIZES:
-        with served(workdir, pairs, scratch, size) as server:
+        with served(workdir, questions, scratch, size, f"--queue={ROOM}") as server:
             for at_once in AT_ONCE:
-                asyncio.run(closed(server, pairs, seconds / 5, at_once))
-                found = at_once * rate(asyncio.run(closed(server, pairs, seconds, at_once)), seconds)
+                asyncio.run(closed(server, questions, seconds / 5, at_once))
+                found = at_once * rate(asyncio.run(closed(server, questions, seconds, at_once)), seconds)
                 figures[f"{at_once} in a request, batches of {size}"] = round(found, 1)
     ratios = {
         f"{at_once} in a request": round(
@@ -134,13 +137,13 @@ def batched_or_not(workdir: Path, pairs: Sequence[dict], scratch: Path, seconds:
         )
         for at_once in AT_ONCE
     }
-    return {"pairs_per_second": figures, "times_as_many": ratios}
+    return {"questions_per_second": figures, "times_as_many": ratios}
 
 
 def under_load(workdir: Path, questions: Sequence[dict], scratch: Path, seconds: float) -> dict:
     """What it does at half of the rate that saturates it, at three times that, after, and on SIGTERM while it is asked."""
     short = seconds / 10
-    with served(workdir, questions, scratch, 8, ROOM) as server:
+    with served(workdir, questions, scratch, 8) as server:
         compiled = server.metric("compilations_total")
         saturated = rate(asyncio.run(closed(server, questions, short)), short)
         asyncio.run(opened(server, questions, [(saturated / 2, short)]))  # memory grows until all that it needs was needed once
@@ -158,6 +161,7 @@ def under_load(workdir: Path, questions: Sequence[dict], scratch: Path, seconds:
         "memory_MB": memory,
         "at_three_times": described(over) | {"answers_per_second": round(rate(over, short), 1)},
         "recovered_after_seconds": recovered(after, described(half)["p99_ms"] / 1000),
+        "after": described(after),
         "compilations_after_the_start": compiled,
         "at_the_end": described(last) | {"exit_code": code},
     }
@@ -183,12 +187,16 @@ def described(replies: Sequence[Reply]) -> dict:
     }
 
 
-def recovered(after: Sequence[Reply], limit: float) -> float:
-    """Seconds from the end of the rush until the last that was refused, or later than `limit`, was asked; of these 1% may be."""
-    first = min(reply.at for reply in after)
-    bad = sorted(reply.at - first for reply in after if reply.status != 200 or reply.late > limit)
-    allowed = len(after) // 100
-    return round(bad[-1 - allowed], 2) if len(bad) > allowed else 0.0
+def recovered(after: Sequence[Reply], limit: float) -> int:
+    """Seconds after the rush to the end of the last second in which one was refused, or half were later than `limit`."""
+    first, seconds = min(reply.at for reply in after), defaultdict(list)
+    for reply in after:
+        seconds[int(reply.at - first)].append(reply)
+    return max((second + 1 for second, replies in seconds.items() if _troubled(replies, limit)), default=0)
+
+
+def _troubled(replies: Sequence[Reply], limit: float) -> bool:
+    return any(reply.status != 200 for reply in replies) or 2 * sum(reply.late > limit for reply in replies) > len(replies)
 
 
 class Connection:
@@ -200,6 +208,8 @@ class Connection:
     async def ask(self, questions: Sequence[dict], asked_at: float) -> Reply:
         """Status 0: the connection was lost, or, which sets `refused`, none was to be had."""
         body = json.dumps({"inputs": questions}).encode()
+        if self.streams and self.streams[0].at_eof():  # the server ends connections that nobody uses
+            self.close()
         kind = "Host: localhost\r\nContent-Type: application/json"
         head = f"POST {self.server.path} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}"
         try:

@@ -109,6 +109,29 @@ def test_a_body_has_its_size_announced_or_not():
         assert ask(headers=JSON | {"content-length": announced.encode()}).status_code == 413
 
 
+def test_more_requests_than_may_be_inside_are_told_to_come_again_and_probes_are_answered():
+    go = asyncio.Event()
+
+    async def waits(scope, receive, send) -> None:
+        await go.wait()
+        await echo(scope, receive, send)
+
+    told = {"draining": lambda: False, "on_answer": lambda path, status, seconds: None}
+    guard = Guard(waits, limits=Limits(requests=2), local=True, token="", **told)
+
+    async def conversation():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://localhost") as client:
+            first = [asyncio.ensure_future(client.post("/v1", json={})) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            third, probe = await asyncio.wait_for(client.post("/v1", json={}), 10), asyncio.ensure_future(client.get("/health"))
+            go.set()
+            return third, [answer.status_code for answer in [*await asyncio.gather(*first), await probe, await client.get("/")]]
+
+    refused, others = asyncio.run(conversation())
+    assert refused.status_code == 429 and refused.headers["retry-after"] == "1" and refused.headers["connection"] == "close"
+    assert others == [200] * 4
+
+
 def test_who_is_too_slow_is_told():
     async def slowly():
         yield b"{"
