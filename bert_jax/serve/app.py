@@ -29,6 +29,7 @@ from bert_jax.tasks.form import Answer
 PAGE = Path(__file__).with_name("page.html")
 MOST_FOUND = 50
 MOST_NAMES = 16  # of a JSON object
+GONE = 499  # in metrics, as nginx has it; nobody reads the answer
 
 
 class Closed(BaseModel):
@@ -173,7 +174,7 @@ def _add_task(app: FastAPI, state: State, task: str, body_type: type[Closed]) ->
     @app.post(f"/v1/models/{{model}}/{task}", name=task, responses=errors)
     async def ask(model: str, body: body_type, request: Request) -> Response:
         try:
-            outputs = b",".join(await _answers(state, model, task, body))
+            outputs = b",".join(await _answers(state, model, task, body, request.receive))
             head = f'{{"model":{json.dumps(model)},"task":{json.dumps(task)},"outputs":['.encode()
             return Response(head + outputs + b"]}", media_type=JSON)
         except Refused:
@@ -194,7 +195,7 @@ ERRORS = {
 }
 
 
-async def _answers(state: State, name: str, task: str, body: Closed) -> list[bytes]:
+async def _answers(state: State, name: str, task: str, body: Closed, receive: Callable) -> list[bytes]:
     """Those that are kept, and those that are computed, each as JSON.
 
     Raises:
@@ -226,7 +227,7 @@ async def _answers(state: State, name: str, task: str, body: Closed) -> list[byt
         raise Refused(429, "too many are waiting", fix=f"ask again in {full.seconds} s", headers=headers) from None
     except UserError as error:
         raise _refused(error) from None
-    for number, answer in zip(missing, await _computed(state, service, examples, asked), strict=True):
+    for number, answer in zip(missing, await _computed(state, service, examples, asked, receive), strict=True):
         found[number] = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         state.cache.put(keys[number], found[number])
     return found
@@ -246,15 +247,27 @@ def _key(service: Service, value: dict, settings: dict) -> bytes:
     return hashlib.sha256(parts.encode()).digest()
 
 
-async def _computed(state: State, service: Service, examples: list, settings: dict) -> list[Answer]:
-    waiting = state.batcher.submit(service, examples, settings)
+async def _computed(state: State, service: Service, examples: list, settings: dict, receive: Callable) -> list[Answer]:
+    """What nobody waits for any more, because it came too late or the client went away, is not computed."""
+    answers = asyncio.gather(*state.batcher.submit(service, examples, settings))
+    gone = asyncio.ensure_future(_gone(receive))
     try:
-        async with asyncio.timeout(state.limits.seconds):
-            return list(await asyncio.gather(*waiting))
-    except TimeoutError:
-        raise Refused(504, "the answer took too long", expected=f"within {state.limits.seconds:g} seconds") from None
+        await asyncio.wait({answers, gone}, timeout=state.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+        if answers.done():
+            return answers.result()
     except UserError as error:  # the client has no part in it, and it may name files
         raise RuntimeError(str(error)) from error
+    finally:
+        answers.cancel()
+        gone.cancel()
+    if gone.done() and not gone.cancelled():
+        raise Refused(GONE, "the client went away")
+    raise Refused(504, "the answer took too long", expected=f"within {state.limits.seconds:g} seconds")
+
+
+async def _gone(receive: Callable) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _refused(error: UserError) -> Refused:

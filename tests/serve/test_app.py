@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from bert_jax.__main__ import main
-from bert_jax.serve.app import BODIES
+from bert_jax.serve.app import BODIES, GONE
 from bert_jax.serve.cache import ENTRY
 from bert_jax.serve.services import open_models
 from tests.serve.fakes import Slow, fixed, running, state, talk
@@ -204,6 +204,36 @@ def test_who_comes_when_all_places_are_taken_is_told_when_to_come_again():
     refused, good = talk(served, conversation)
     assert len(refused) == 4 and all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
     assert [answer.status_code for answer in good] == [200] * 4
+
+
+def test_what_a_client_asked_that_went_away_is_not_computed():
+    slow = Slow()
+    served = state({"slow": fixed("tag", dict)._replace(services={"tag": slow.service})}, cache=0)
+    body = json.dumps({"inputs": [{"text": "gone"}]}).encode()
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": body, "more_body": False}]
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/models/slow/tag", "headers": headers, "scheme": "http"}
+    scope |= {"query_string": b"", "http_version": "1.1", "root_path": ""}
+    said = []
+
+    async def receive() -> dict:
+        return messages.pop()
+
+    async def send(message: dict) -> None:
+        said.append(message)
+
+    async def conversation(client):
+        slow.began.clear()
+        slow.go.clear()
+        ask = lambda text: client.post("/v1/models/slow/tag", json={"inputs": [{"text": text}]})  # noqa: E731
+        first = asyncio.ensure_future(ask("first"))
+        assert await asyncio.to_thread(slow.began.wait, 60)
+        await asyncio.wait_for(client._transport.app(scope, receive, send), 60)
+        slow.go.set()
+        return [(await first).status_code, (await ask("last")).status_code]
+
+    assert talk(served, conversation) == [200, 200] and said[0]["status"] == GONE
+    assert [text for batch in slow.batches for text in batch] == ["a", "first", "last"]
 
 
 def test_an_answer_that_takes_too_long_is_given_up():
