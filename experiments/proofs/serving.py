@@ -54,7 +54,7 @@ def serve_load(scratch: Path, seconds: float = 600.0) -> dict:
     pairs = [{"text": first, "text_pair": second} for first, second in zip(texts, texts[1:])]
     asked = {"minilm, pairs": ("minilm", pairs), "minilm, texts": ("minilm", singles), "4x256, texts": ("4x256", singles)}
     figures = {
-        name: batched_or_not(models[model], questions, scratch, seconds / 20) for name, (model, questions) in asked.items()
+        name: batched_or_not(models[model], questions, scratch, seconds / 40) for name, (model, questions) in asked.items()
     }
     return figures | {"under_load": under_load(models["minilm"], singles, scratch, seconds)}
 
