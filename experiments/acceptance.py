@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bert_jax.errors import EXIT_USER_ERROR
+from bert_jax.command import exit_code
+from bert_jax.errors import EXIT_DONE, UserError
 from experiments.benchmarks import measure
 from experiments.proofs import (
     beam,
@@ -77,16 +78,19 @@ PROOFS = {
 
 
 def main(names: list[str]) -> int:
+    return exit_code(lambda: _prove(names))
+
+
+def _prove(names: list[str]) -> int:
     unknown = [name for name in names if name not in PROOFS]
     if unknown:
-        print(f"error: no proof is called {unknown[0]}; there are {', '.join(PROOFS)}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        raise UserError("no proof is called so", got=unknown[0], expected=f"some of {', '.join(PROOFS)}")
     for name in names or PROOFS:
         with tempfile.TemporaryDirectory() as scratch:
             figures = PROOFS[name](Path(scratch))
         measure.write(name, figures)
         print(f"{name}: {json.dumps(figures, indent=2)}")
-    return 0
+    return EXIT_DONE
 
 
 if __name__ == "__main__":
