@@ -1,6 +1,7 @@
 """The process: opens the models, listens, and on a signal answers what it has taken on before it ends."""
 
 import asyncio
+import gc
 import math
 import os
 import re
@@ -109,6 +110,8 @@ class _Server(uvicorn.Server):
         self.fault = fault
         self.should_exit = self.should_exit or fault is not None
         if not fault:
+            gc.collect()
+            gc.freeze()  # what was made so far stays; to look through it again and again would stop everything for a while
             said("ready")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
