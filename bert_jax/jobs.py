@@ -16,13 +16,12 @@ from bert_jax.errors import UserError
 from bert_jax.models.encoder import EncoderConfig
 from bert_jax.objectives.objective import Objective
 from bert_jax.predict.embed import embed, embed_by
-from bert_jax.predict.outputs import Shapes, outputs_of
+from bert_jax.predict.outputs import BATCH_SIZE, Shapes, outputs_of
 from bert_jax.tasks import benchmarks, own, sentences, tables
 from bert_jax.tasks.form import Answer, Form, Task
 from bert_jax.text.tokenizer import Tokenizer
 
 SENTENCE_ENCODER = "sentence_encoder"
-SENTENCES_AT_ONCE = 128  # if they are short
 
 
 class Scored(NamedTuple):
@@ -208,4 +207,4 @@ def data_folder(config=None) -> Path:
 def sentence_vectors(objective: Objective, params, encoder: EncoderConfig, tokenizer: Tokenizer) -> Callable:
     """texts -> float32[N, D], the vectors that an objective with embedding_BD predicts for them."""
     vectors = jax.jit(lambda params, batch: objective.predict(params, batch)["embedding_BD"])
-    return partial(embed_by, vectors, params, tokenizer, shapes=Shapes(encoder.longest_row, SENTENCES_AT_ONCE))
+    return partial(embed_by, vectors, params, tokenizer, shapes=Shapes(encoder.longest_row, BATCH_SIZE))

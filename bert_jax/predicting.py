@@ -24,7 +24,7 @@ from bert_jax.predict import asked
 from bert_jax.predict.asked import CHUNK, Predictor, Reads
 from bert_jax.predict.embed import embed_by, framed
 from bert_jax.predict.fill_mask import MaskedRow, fill_rows, in_slots, masked_batch, masked_row
-from bert_jax.predict.outputs import Shapes, outputs_of, shaped_batches
+from bert_jax.predict.outputs import BATCH_SIZE, Shapes, outputs_of, shaped_batches
 from bert_jax.ranges import require, whole
 from bert_jax.tasks import own, submission, tables, texts
 from bert_jax.tasks.form import Answer, Form, Task, text_of
@@ -182,7 +182,7 @@ def open_predictor(
     *,
     top_k: int = 5,
     pooling: str = "",
-    batch_size: int = 128,
+    batch_size: int = BATCH_SIZE,
     fixed: bool = False,
     say: Callable[[str], None] = print,
 ) -> Opened:

@@ -14,7 +14,7 @@ import numpy as np
 from bert_jax.checkpoint import content_hash
 from bert_jax.errors import UserError
 from bert_jax.predict import asked, vectors
-from bert_jax.predict.outputs import Shapes
+from bert_jax.predict.outputs import BATCH_SIZE, Shapes
 from bert_jax.predict.search import EXACT, nearest
 from bert_jax.predict.vectors import Collection
 from bert_jax.predicting import Opened, open_predictor, printed, said, standard_input, vectors_by
@@ -107,7 +107,7 @@ def open_searcher(
     answers = open_predictor(reader, say=say) if reader else None
     if answers and answers.trained.config.objective.get("name") != "answer":
         raise UserError("this model finds no answers", got=reader, expected="one fine-tuned on questions, such as SQuAD")
-    vectors_of, _ = vectors_by(trained, pooling, Shapes(trained.encoder.longest_row, QUESTIONS_AT_ONCE))
+    vectors_of, _ = vectors_by(trained, pooling, Shapes(trained.encoder.longest_row, BATCH_SIZE))
     return Searcher(collection, vectors_of, judge, answers)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bert_jax import buckets
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
+from bert_jax.predict.outputs import BATCH_SIZE
 from bert_jax.ranges import PART_OR_ALL, require
 
 # Each verb imports what it needs when it runs: help and text tools answer at once, without waiting for jax.
@@ -278,7 +279,7 @@ VERBS = {
             ("--skip_bad_rows", {"action": "store_true", "help": "leave them out and count them, instead of stopping"}),
             ("--top_k", {"type": int, "default": 5, "help": "how many guesses for a [MASK]"}),
             ("--pooling", {"default": "", "help": "vectors of the texts, from any encoder: cls, mean or max"}),
-            ("--batch_size", {"type": int, "default": 128, "help": "texts or windows read at a time, of long ones fewer"}),
+            ("--batch_size", {"type": int, "default": BATCH_SIZE, "help": "texts or windows read at a time, of long ones fewer"}),
         ),
         reads_only=True,
     ),
@@ -294,7 +295,7 @@ VERBS = {
             ("--collection", {"type": Path, "required": True, "metavar": "DIR", "help": "where the vectors and the texts go"}),
             ("--dtype", {"choices": ("float32", "float16", "int8"), "default": "float16", "help": "of the vectors on disk"}),
             ("--pooling", {"default": "", "help": "cls, mean or max; by default as the model was trained, else mean"}),
-            ("--batch_size", {"type": int, "default": 128, "help": "texts read at a time, of long ones fewer"}),
+            ("--batch_size", {"type": int, "default": BATCH_SIZE, "help": "texts read at a time, of long ones fewer"}),
         ),
         reads_only=True,
     ),

@@ -56,7 +56,7 @@ def opened(config, workdir: Path) -> Iterator[None]:
     """
     make_folder(workdir)
     with locked(workdir, "this run is being trained"):
-        _check_config(config, workdir)
+        require_same_config(config, workdir)
         yield
 
 
@@ -77,7 +77,8 @@ def made_whole(target: Path) -> Iterator[Path]:
         raise
 
 
-def _check_config(config, workdir: Path) -> None:
+def require_same_config(config, workdir: Path) -> None:
+    """Raises UserError where the folder holds a run whose config differs in more than MAY_CHANGE."""
     saved = read_config(workdir)
     changed = configs.difference(saved, config.to_dict()) if saved else []
     may_change = lambda key: any(fnmatch(key, pattern) for pattern in MAY_CHANGE)  # noqa: E731

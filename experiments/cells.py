@@ -25,17 +25,28 @@ class Part(NamedTuple):
 
 
 class Cell(NamedTuple):
+    """
+    Attributes:
+        by_seed: of the seeds whose runs of all tasks are there, the mean over the tasks.
+        seeds: how many the scale has.
+    """
+
     parts: Sequence[Part]
-    by_seed: Mapping[int, float]  # of the seeds whose runs of all tasks are there, the mean over the tasks
+    by_seed: Mapping[int, float]
+    seeds: int
+
+    @property
+    def values(self) -> Mapping[int, float]:
+        """By seed, all of them or none: a mean over what happens to be there would be another figure."""
+        return self.by_seed if len(self.by_seed) == self.seeds else {}
 
     @property
     def summary(self) -> Summary:
-        return summarise(list(self.by_seed.values()))
+        return summarise(list(self.values.values()))
 
 
 class Effect(NamedTuple):
-    """Of row less other in a column: the published difference, None where there is none, ours over the seeds that both have, and
-    the verdict."""
+    """Of row less other in a column: the published difference, None where there is none, ours over the seeds, and the verdict."""
 
     claim: Claim
     column: str
@@ -56,7 +67,7 @@ def cells(table: Table, scale: Scale, folder: Path) -> dict[tuple[str, str], Cel
                 for score in scores
                 if (part := _part(tables.scored(table, scale, folder, row, score, seed), score, seed))
             ]
-            found[row, name] = Cell(parts, _by_seed(parts, len(scores)))
+            found[row, name] = Cell(parts, _by_seed(parts, len(scores)), len(scale.seeds))
     return found
 
 
@@ -87,8 +98,8 @@ def effects(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], t
 
 def _effect(claim: Claim, column: str, found: Mapping, theirs: Published) -> Effect:
     """Seeds are paired: with one seed two rows learn from the same text in the same order."""
-    ours, others = (found[row, column].by_seed for row in claim)
-    differences = summarise([ours[seed] - others[seed] for seed in ours if seed in others])
+    ours, others = (found[row, column].values for row in claim)
+    differences = summarise([ours[seed] - others[seed] for seed in ours if others])
     values = [theirs.rows[row].get(column) for row in claim]
     published = None if None in values else values[0] - values[1]
     return Effect(claim, column, published, differences, verdict(differences, published))

@@ -24,7 +24,7 @@ from bert_jax import workdir as workdirs
 from bert_jax.errors import EXIT_DONE, EXIT_RESTART, UserError
 from bert_jax.interop import onnx
 from bert_jax.metrics.statistics import Summary, summarise
-from bert_jax.predict.outputs import Shapes, outputs_of, shaped_batches
+from bert_jax.predict.outputs import BATCH_SIZE, Shapes, outputs_of, shaped_batches
 from bert_jax.report import drawing
 from bert_jax.trained import open_trained
 from experiments.benchmarks import measure
@@ -40,7 +40,6 @@ OUTPUTS = {
     "tag": ("logits_BLC", "token_classifier"),
 }
 METRICS = {"sst2": "accuracy", "mrpc": "accuracy", "conll2003": "f1"}
-BATCH = 128  # of prediction, as `predict` has it
 ROUNDS, SINGLE = 5, 100  # measurements of speed, each of the whole dev set and of so many of its texts one by one
 
 
@@ -121,7 +120,8 @@ def reproduce(scale_name: str, scale: Scale, folder: Path, *, dry_run: bool, tab
     if dry_run:
         for task, seed, name in trainings(scale):
             where = place(folder, task, seed, name)
-            print(f"{'finished' if workdirs.finished(where) else 'missing':10s}{task}, seed {seed}, {name}: {where}")
+            done = finished(task, seed, name, scale, folder)
+            print(f"{'finished' if done else 'missing':10s}{task}, seed {seed}, {name}: {where}")
         return EXIT_DONE
     if not table and not train(scale, folder):
         return EXIT_RESTART
@@ -166,17 +166,26 @@ def train(scale: Scale, folder: Path) -> bool:
     began, made, wanted = time.monotonic(), 0, trainings(scale)
     for number, (task, seed, name) in enumerate(wanted, 1):
         label, workdir = f"[{number}/{len(wanted)}] {task}, seed {seed}, {name}", place(folder, task, seed, name)
-        before = workdirs.finished(workdir)
-        print(f"{label}: {'finished before' if before else workdir}", flush=True)
-        make = pruning.prune if KINDS[name].prune else finetune.finetune
-        if not make(config_of(task, seed, name, scale, folder), workdir):  # one that is finished must be of this config
-            return False
-        if before:
+        if finished(task, seed, name, scale, folder):
+            print(f"{label}: finished before", flush=True)
             continue
+        print(f"{label}: {workdir}", flush=True)
+        make = pruning.prune if KINDS[name].prune else finetune.finetune
+        if not make(config_of(task, seed, name, scale, folder), workdir):
+            return False
         made += 1
         spent = (time.monotonic() - began) / 60
         print(f"{label}: done; {spent:.0f} minutes, about {spent / made * (len(wanted) - number):.0f} left", flush=True)
         jax.clear_caches()  # each run compiles its own
+    return True
+
+
+def finished(task: str, seed: int, name: str, scale: Scale, folder: Path) -> bool:
+    """Raises UserError where it was made by another recipe."""
+    where = place(folder, task, seed, name)
+    if not workdirs.finished(where):
+        return False
+    workdirs.require_same_config(config_of(task, seed, name, scale, folder), where / "rounds" if KINDS[name].prune else where)
     return True
 
 
@@ -226,9 +235,8 @@ def rows_of(task: str, scale: Scale, folder: Path) -> dict[str, Row]:
     scores, first = {}, {}
     for seed in scale.seeds:
         for name in kinds_of(task):
-            workdir = place(folder, task, seed, name)
-            if workdirs.finished(workdir):
-                for label, model in models(workdir, name, METRICS[task]):
+            if finished(task, seed, name, scale, folder):
+                for label, model in models(place(folder, task, seed, name), name, METRICS[task]):
                     scores.setdefault(label, {})[seed] = 100 * model.score()
                     first.setdefault(label, model)
     if not first:
@@ -273,7 +281,7 @@ def opened(workdir: Path, exported: Path, metric: str) -> Model:
 
     def answer(examples: list) -> list:
         rows = form.encode(examples, labels=labels, tokenizer=trained.tokenizer, **encoding)
-        found = outputs_of(predict, None, shaped_batches(rows, Shapes(config.data.max_seq_length, BATCH)))
+        found = outputs_of(predict, None, shaped_batches(rows, Shapes(config.data.max_seq_length, BATCH_SIZE)))
         return form.answers(examples, labels, rows, found)
 
     def score() -> float:
@@ -295,8 +303,8 @@ def as_markdown(name: str, scale: Scale, found: Mapping[str, Mapping[str, Row]])
     parts = [
         f"# {NAME} at scale {name}: {scale.about}",
         f"Seeds {', '.join(map(str, scale.seeds))}. Scores are percent: mean ± standard deviation [95% interval] (seeds). Sizes "
-        f"and speeds: of ONNX Runtime, from texts to answers, dev sets in batches of {BATCH} by length, all models in "
-        "turns; of a text alone one model after the other.",
+        f"and speeds: of ONNX Runtime, from texts to answers, dev sets in batches by length, of at most {BATCH_SIZE} texts, "
+        "all models in turns; of a text alone one model after the other.",
         f"Machine: {json.dumps(measure.machine())}.",
     ]
     for task, rows in found.items():

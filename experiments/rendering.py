@@ -60,13 +60,13 @@ def rows_of(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], t
     columns = list(scale.columns)
     rows = [["", "", *(f"{name} ({of.stand_in})" if of.stand_in else name for name, of in scale.columns.items())]]
     for row in table.rows:
-        summaries = [found[row, column].summary for column in columns]
+        cells = [found[row, column] for column in columns]
         published = [theirs.rows[row].get(column) for column in columns]
-        rows.append([row, "ours", *map(figure, summaries)])
+        rows.append([row, "ours", *map(_of_cell, cells)])
         if theirs.rows[row]:
             rows.append(["", "published", *("" if value is None else _as_printed(value) for value in published)])
         if theirs.rows[row] and scale.judges_values:
-            verdicts = [value_verdict(*pair) if pair[1] is not None else "" for pair in zip(summaries, published)]
+            verdicts = [value_verdict(cell.summary, value) if value is not None else "" for cell, value in zip(cells, published)]
             rows.append(["", "published is", *verdicts])
     guesses = [_majority(found, column) for column in columns]
     return [*rows, [COMMONEST, "ours", *guesses]] if any(guesses) else rows
@@ -75,6 +75,10 @@ def rows_of(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], t
 def _as_printed(value: float) -> str:
     """With one decimal at least, and with two where there are two."""
     return max(f"{value:.1f}", f"{value:g}", key=len)
+
+
+def _of_cell(cell: Cell) -> str:
+    return figure(cell.summary) if cell.values or not cell.by_seed else f"{NOT_RUN}: {len(cell.by_seed)} of {cell.seeds} seeds"
 
 
 def figure(summary: Summary) -> str:
@@ -150,10 +154,10 @@ def picture(table: Table, scale: Scale, found: Mapping[tuple[str, str], Cell], t
     for number, column in enumerate(columns):
         ours, published = plots[2 * number : 2 * number + 2]
         for place, row in enumerate(rows):
-            values = list(found[row, column].by_seed.values())
-            ours.plot(values, [place] * len(values), "o", color=drawing.MAIN, alpha=0.5)
-            if values:
-                ours.plot([sum(values) / len(values)], [place], "|", color=drawing.MAIN, markersize=18)
+            cell = found[row, column]
+            ours.plot(list(cell.by_seed.values()), [place] * len(cell.by_seed), "o", color=drawing.MAIN, alpha=0.5)
+            if cell.values:
+                ours.plot([cell.summary.mean], [place], "|", color=drawing.MAIN, markersize=18)
             if column in theirs.rows[row]:
                 published.plot([theirs.rows[row][column]], [place], "D", color=drawing.BAD)
         ours.set(title=f"{column}, ours", xlabel="percent", yticks=range(len(rows)), yticklabels=rows)

@@ -9,11 +9,11 @@ from bert_jax.batch import padded
 from bert_jax.models.encoder import Encoder, EncoderConfig
 from bert_jax.models.pooling import check_pooling
 from bert_jax.objectives.texts import row_vectors
-from bert_jax.predict.outputs import Shapes
+from bert_jax.predict.outputs import BATCH_SIZE, Shapes
 
 
 def embed(
-    config: EncoderConfig, params: dict, tokenizer, texts: Sequence[str], *, pooling: str = "mean", batch_size: int = 128
+    config: EncoderConfig, params: dict, tokenizer, texts: Sequence[str], *, pooling: str = "mean", batch_size: int = BATCH_SIZE
 ) -> np.ndarray:
     """float32[N, D], a vector for each text in its order: what `pooling` (models/pooling.py) makes of the encoder's output.
 

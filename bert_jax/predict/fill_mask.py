@@ -8,11 +8,10 @@ import numpy as np
 
 from bert_jax.batch import padded
 from bert_jax.errors import UserError
-from bert_jax.predict.outputs import Shapes
+from bert_jax.predict.outputs import BATCH_SIZE, Shapes
 
 MARK = "[MASK]"
 SLOTS = 2  # masks that a row of a batch has room for; a text with more of them is read several times, so that one shape will do
-AT_ONCE = 128  # texts, if they are short
 
 
 class Guess(NamedTuple):
@@ -39,7 +38,7 @@ def fill_mask(
         UserError: a text without [MASK], or one longer than max_seq_length pieces; or the model was not trained to fill them.
     """
     rows = [masked_row(tokenizer, text, max_seq_length) for text in texts]
-    return fill_rows(jax.jit(objective.predict), params, tokenizer, rows, shapes=Shapes(max_seq_length, AT_ONCE), top_k=top_k)
+    return fill_rows(jax.jit(objective.predict), params, tokenizer, rows, shapes=Shapes(max_seq_length, BATCH_SIZE), top_k=top_k)
 
 
 def fill_rows(

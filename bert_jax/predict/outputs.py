@@ -8,6 +8,7 @@ import numpy as np
 from bert_jax.data.finetune import Batch, Rows, filled_batch, longest
 
 SHORTEST = 16  # places of a row at least
+BATCH_SIZE = 128  # where nothing is said: of 64 places 32 rows
 
 
 class Shapes(NamedTuple):
@@ -17,8 +18,8 @@ class Shapes(NamedTuple):
     Attributes:
         longest: places of a row at most.
         batch_size: rows of a batch of the shortest ones; of longer ones fewer, so that every batch takes about as long.
-        fixed: the last rows have a batch of that size too. Else batches have no more rows than there are in all, or than the next
-            power of two, which gives other low bits: programs of another size may add in another order.
+        fixed: every batch has that size. Else no more rows than there are of the length, or than the next power of two, which
+            gives other low bits: programs of another size may add in another order.
     """
 
     longest: int
@@ -46,10 +47,11 @@ class Shapes(NamedTuple):
         Args:
             lengths: pieces of each row.
         """
-        most = self.batch_size if self.fixed else power_of_two(len(lengths))
         places = np.array([self.length(int(length)) for length in lengths])
         for length in sorted({*places.tolist()}, reverse=True):
-            here, size = np.flatnonzero(places == length), min(most, self.rows(length))
+            here, size = np.flatnonzero(places == length), self.rows(length)
+            if not self.fixed:
+                size = min(size, power_of_two(len(here)))
             for start in range(0, len(here), size):
                 yield here[start : start + size], size, length
 

@@ -112,7 +112,7 @@ class Batcher:
         while batch := self._next():
             lane, some = batch
             before = time.perf_counter()
-            answered = _answers(lane, [each for each in some if not each.answer.cancelled()])
+            answered = _answers(lane, some)
             seconds = time.perf_counter() - before
             if answered:
                 self._seconds = MEMORY * (self._seconds or seconds / len(answered)) + (1 - MEMORY) * seconds / len(answered)
@@ -120,18 +120,22 @@ class Batcher:
             _tell(loop, _deliver, answered)
 
     def _next(self) -> tuple[_Lane, list[_Waiting]] | None:
-        """Of the lane that has waited longest, as many as fill a batch; None when there is nothing and it is closing."""
+        """Of the lane that has waited longest, as many as fill a batch, but for cancelled ones; None when nothing waits and
+        it is closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._lanes or self._closing)
             if not self._lanes:
                 return None
             name, lane = min(self._lanes.items(), key=lambda item: item[1].waiting[0].number)
-            some, rows = [lane.waiting.popleft()], 0
-            while lane.waiting and (rows := rows + some[-1].rows) + lane.waiting[0].rows <= lane.rows:
-                some.append(lane.waiting.popleft())
+            before, some, rows = len(lane.waiting), [], 0
+            while lane.waiting and (not some or rows + lane.waiting[0].rows <= lane.rows):
+                first = lane.waiting.popleft()
+                if not first.answer.cancelled():
+                    some.append(first)
+                    rows += first.rows
+            self.waiting -= before - len(lane.waiting)
             if not lane.waiting:
                 del self._lanes[name]
-            self.waiting -= len(some)
             return lane, some
 
 

@@ -23,6 +23,8 @@ class Cache:
     def put(self, key: bytes, value: bytes) -> None:
         if key in self._kept:
             self.taken -= _size(key, self._kept.pop(key))
+        if _size(key, value) > self.room:
+            return  # all others would go, and then it too
         self._kept[key] = value
         self.taken += _size(key, value)
         while self.taken > self.room:

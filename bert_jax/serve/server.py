@@ -40,7 +40,7 @@ RANGES = {
 TOKEN = "BERT_JAX_TOKEN"
 TOKENS = re.compile(r"[\w.~+/=-]{16,}", re.ASCII)
 NAME = re.compile(r"[\w.-]+")
-CONNECTIONS = 900  # at a time; a process may often open no more than 1,024 files
+WAITING = 512  # connections that are not accepted yet
 KEPT = 15  # seconds that a connection lasts between two requests
 SWITCH = 0.0005  # seconds after which the thread of the models lets that of the clients go on; Python has ten times as many
 LINGER = 0.5  # seconds in which a client that keeps its connection learns that it ends
@@ -99,8 +99,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 log_level="critical",  # what a client sends is its own fault, and what is ours the application says
                 server_header=False,
-                limit_concurrency=CONNECTIONS,
-                backlog=CONNECTIONS,
+                backlog=WAITING,
                 timeout_keep_alive=KEPT,
                 timeout_graceful_shutdown=math.ceil(2 * seconds),
             )
@@ -229,7 +228,7 @@ def _listener(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(CONNECTIONS)
+        listener.listen(WAITING)
     except (OSError, ValueError) as error:
         got = f"{host}, port {port}: {getattr(error, 'strerror', None) or error}"
         raise UserError("cannot listen there", got=got, fix="another --port or --host") from None

@@ -79,8 +79,9 @@ def test_what_is_finished_stays_only_if_its_recipe_is_the_same(tmp_path, monkeyp
     workdirs.write_result(where, {"step": 1})
     assert compression.train(scale, tmp_path)
     other = scale._replace(tasks={"sst2": scale.tasks["sst2"] | {"train.num_train_epochs": 2.0}})
-    with pytest.raises(UserError, match="another config"):
-        compression.train(other, tmp_path)
+    for asked in (compression.train, lambda scale, folder: compression.rows_of("sst2", scale, folder)):
+        with pytest.raises(UserError, match="another config"):
+            asked(other, tmp_path)
 
 
 def test_the_table_and_its_figures(tmp_path):

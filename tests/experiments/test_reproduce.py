@@ -13,7 +13,7 @@ from bert_jax.errors import EXIT_DONE, EXIT_RESTART, EXIT_USER_ERROR
 from bert_jax.metrics.statistics import summarise
 from bert_jax.plan import planning
 from experiments import __main__ as experiments
-from experiments import cells, costs, reproduce, tables
+from experiments import cells, costs, rendering, reproduce, tables
 from experiments.tables import Claim, published
 from launch.runs import SHAPES_THE_STORE
 
@@ -271,13 +271,24 @@ def test_a_cell_of_several_tasks_is_their_mean_for_the_seeds_that_have_all():
     assert cells._by_seed(parts, 2) == {1: 65.0}
 
 
-def test_effects_are_paired_by_seed(started):
-    found = {
-        (row, "sst2"): cells.Cell([], values) for row, values in (("A", {1: 80.0, 2: 90.0}), ("B", {2: 89.0, 1: 79.5, 3: 1.0}))
-    }
+def test_effects_are_paired_by_seed_and_need_all_of_both(started):
+    whole = {"A": {1: 80.0, 2: 90.0}, "B": {2: 89.0, 1: 79.5}}
     theirs = tables.Published("", "", ["sst2"], {"A": {"sst2": 92.0}, "B": {"sst2": 91.0}})
-    effect = cells._effect(Claim("A", "B"), "sst2", found, theirs)
-    assert effect.ours.n == 2 and effect.ours.mean == 0.75 and effect.published == 1.0
+
+    def effect(values: dict):
+        found = {(row, "sst2"): cells.Cell([], of, 2) for row, of in values.items()}
+        return cells._effect(Claim("A", "B"), "sst2", found, theirs)
+
+    assert effect(whole).ours.n == 2 and effect(whole).ours.mean == 0.75 and effect(whole).published == 1.0
+    for row in whole:
+        assert effect(whole | {row: {1: 80.0}}).verdict == "not run"
+
+
+def test_a_cell_that_lacks_a_seed_has_no_mean():
+    cell = cells.Cell([], {1: 80.0, 3: 90.0}, 3)
+    assert cell.summary.n == 0 and rendering._of_cell(cell) == "not run: 2 of 3 seeds"
+    assert rendering._of_cell(cell._replace(by_seed={})) == "not run"
+    assert rendering._of_cell(cell._replace(seeds=2)).startswith("85.0 ±")
 
 
 @pytest.mark.parametrize("table", reproduce.TABLES.values(), ids=lambda table: table.name)

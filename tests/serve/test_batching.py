@@ -47,7 +47,8 @@ def test_those_of_like_length_wait_for_a_batch_together_and_the_oldest_goes_firs
 
     said = run(slow, conversation, on_batch=lambda examples, seconds: sizes.append(examples))
     assert said == [text[::-1] for pair in zip(SHORT, [*LONG, *LONG]) for text in pair]
-    assert slow.batches == [["first"], SHORT[:4], [*LONG, LONG[0]], SHORT[4:], LONG[1:]] and sizes == [1, 4, 4, 2, 2]
+    assert slow.batches == [["first"], SHORT[:4], LONG[:2], [LONG[2], LONG[0]], SHORT[4:], LONG[1:]]
+    assert sizes == [1, 4, 2, 2, 2, 2]
 
 
 def test_other_settings_are_another_batch():
@@ -91,6 +92,22 @@ def test_what_nobody_waits_for_is_not_computed():
 
     run(slow, conversation)
     assert slow.batches == [["first"], ["stays"]]
+
+
+def test_what_nobody_waits_for_takes_no_place_in_a_batch():
+    slow = Slow(batch_size=4)
+
+    async def conversation(batcher):
+        first = await held(slow, batcher)
+        gone, stay = (batcher.submit(slow.service, list(texts), {}) for texts in ("abcd", "efgh"))
+        for answer in gone:
+            answer.cancel()
+        slow.go.set()
+        await asyncio.gather(first, *stay)
+        assert batcher.waiting == 0
+
+    run(slow, conversation)
+    assert slow.batches == [["first"], ["e", "f", "g", "h"]]
 
 
 def test_one_that_cannot_be_answered_spoils_no_other():

@@ -20,7 +20,7 @@ def test_never_takes_more_than_its_room(puts):
     cache = Cache(4000)
     for key, size in puts:
         cache.put(key, b"x" * size)
-        assert cache.get(key) == b"x" * size
+        assert cache.get(key) == b"x" * size  # none is too large
         kept = {name: cache.get(name) for name in (b"a", b"b", b"c", b"d")}
         sizes = [ENTRY + len(name) + len(value) for name, value in kept.items() if value is not None]
         assert sum(sizes) == cache.taken <= 4000 and len(sizes) == len(cache)
@@ -28,8 +28,12 @@ def test_never_takes_more_than_its_room(puts):
 
 def test_what_is_larger_than_its_room_is_not_kept():
     cache = Cache(1000)
-    cache.put(b"a", b"x" * 1000)
-    assert cache.get(b"a") is None and (len(cache), cache.taken) == (0, 0)
+    cache.put(b"small", b"y")
+    for key in (b"a", b"small"):
+        cache.put(b"small", b"y")
+        cache.put(key, b"x" * 1000)
+        assert cache.get(key) is None
+        assert (cache.get(b"small"), len(cache)) == ((b"y", 1) if key == b"a" else (None, 0))
 
 
 def test_without_room_nothing_is_kept():

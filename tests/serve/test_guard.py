@@ -124,6 +124,7 @@ def test_more_requests_than_may_be_inside_are_told_to_come_again_and_probes_are_
             first = [asyncio.ensure_future(client.post("/v1", json={})) for _ in range(2)]
             await asyncio.sleep(0.05)
             third, probe = await asyncio.wait_for(client.post("/v1", json={}), 10), asyncio.ensure_future(client.get("/health"))
+            await asyncio.sleep(0.05)
             go.set()
             return third, [answer.status_code for answer in [*await asyncio.gather(*first), await probe, await client.get("/")]]
 
