@@ -51,15 +51,16 @@ def collect(runs: Sequence, best_by: str = "") -> dict:
         best_by: the metric of which the best mean makes a cell the best one; "": none is.
 
     Returns:
-        cells, in their order: each with its runs (seed, folder, state, metrics) and, for each metric of any of them, the
-        statistics over the seeds (bert_jax/metrics/statistics.Summary). Figures that do not exist are None. best is the name of
-        a cell, or "".
+        cells, in their order: each with its runs (seed, folder, state, flags, code, metrics) and, for each metric of any of them,
+        the statistics over the seeds (bert_jax/metrics/statistics.Summary). Figures that do not exist are None. best is the name
+        of a cell, or "".
     """
     cells: dict[str, dict] = {}
     for run in runs:
         cell = cells.setdefault(run.cell, {"cell": run.cell, "runs": []})
         metrics = (result(run.folder) or {}).get("metrics", {})
         about = {"seed": run.seed, "folder": run.folder.name, "state": state(run.folder), "flags": list(run.config_flags)}
+        about["code"] = (_read(run.folder / "run.json") or {}).get("code")
         cell["runs"].append(about | {"metrics": {name: _or_none(value) for name, value in metrics.items()}})
     for cell in cells.values():
         names = dict.fromkeys(name for run in cell["runs"] for name in run["metrics"])
@@ -126,6 +127,9 @@ def _notes(found: dict) -> list[str]:
             "mean ± standard deviation over the seeds [95% interval of the mean, Student's t] (n runs with a figure). Runs that "
             "failed or diverged are counted under runs and are in no mean."
         )
+    versions = {run["code"] for cell in cells for run in cell["runs"] if run["metrics"]}
+    if len(versions) > 1:
+        notes.append(f"These figures are of {len(versions)} versions of the code: run.json of each run names its own.")
     if best:
         notes.append(
             f"Best mean {found['best_by']}: {best}, chosen among {len(cells)} cells on this very dev set, so that its figures "

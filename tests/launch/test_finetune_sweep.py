@@ -78,6 +78,17 @@ def test_every_figure_has_its_seeds_and_the_best_cell_says_that_it_was_chosen(ru
     assert "--config.init_checkpoint=P" in first["runs"][0]["flags"]
 
 
+def test_figures_of_more_than_one_version_of_the_code_are_said_to_be(run, tmp_path, capsys):
+    _, out, found = run(PLAN, GLUE, *TWO_CELLS)
+    assert "versions of the code" not in out
+    folders = [tmp_path / "w" / each["folder"] for cell in found["cells"] for each in cell["runs"]]
+    for number, folder in enumerate(folders):
+        (folder / "run.json").write_text(json.dumps({"code": "one" if number else "other"}))
+    assert sweep.show([f"--workdir={tmp_path / 'w'}"]) == 0
+    assert "These figures are of 2 versions of the code" in capsys.readouterr().out
+    assert json.loads((tmp_path / "w" / "table.json").read_text())["cells"][0]["runs"][0]["code"] == "other"
+
+
 def test_the_lowest_loss_is_the_best(run):
     _, _, found = run(PLAN, GLUE, *TWO_CELLS, "--by=loss")
     assert (found["best_by"], found["best"]) == ("loss", "batch16-lr5e-05")
