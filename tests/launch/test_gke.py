@@ -251,7 +251,7 @@ def test_without_a_cluster_nothing_is_created(cluster, capsys):
     assert "current-context is not set" in capsys.readouterr().err and not (cluster / "runs/bert/gke.json").exists()
 
 
-def test_a_sweep_is_a_jobset_a_run_and_only_what_failed_is_created_anew(cluster, capsys):
+def test_a_sweep_is_a_jobset_a_run_and_only_what_failed_is_created_anew(cluster, capsys, monkeypatch):
     sweep = ["sweep", "submit", "--engine=gke", "--cells=batch16-lr5e-05,batch32-lr2e-05", "--config.init_checkpoint=P"]
     given = {"name": "mrpc", "type": "v6e-8", "image": "i:1", "claim": "runs", "config": f"{ROOT}/configs/finetune_glue.py:mrpc"}
     given = [f"--{flag}={value}" for flag, value in given.items()]
@@ -266,6 +266,8 @@ def test_a_sweep_is_a_jobset_a_run_and_only_what_failed_is_created_anew(cluster,
     assert sets[0].read_text() == "Suspended" and sets[1].read_text() == "Completed"
     assert launch.main(["gke", "status", "--workdir=w"]) == 0
     assert capsys.readouterr().out.count(": Suspended\n") == 3
+    monkeypatch.setattr("builtins.input", lambda prompt: "n")
+    assert launch.main(["gke", "cancel", "--workdir=w"]) == 2 and len(list(cluster.glob("set-*"))) == 4
     assert launch.main(["gke", "cancel", "--workdir=w", "--yes"]) == 0
     assert not list(cluster.glob("set-*"))
 

@@ -111,6 +111,9 @@ def test_a_job_is_sent_once_and_again_when_it_failed(tmp_path, monkeypatch, caps
     capsys.readouterr()
     assert launch.main(["sky", "status", "--workdir=runs/bert"]) == 0
     assert capsys.readouterr().out == "runs/bert: job bert-1: PENDING\n"
+    monkeypatch.setattr("builtins.input", lambda prompt: "n")
+    before = (tmp_path / "calls").read_text()
+    assert launch.main(["sky", "cancel", "--workdir=runs/bert"]) == 2 and (tmp_path / "calls").read_text() == before
     assert launch.main(["sky", "cancel", "--workdir=runs/bert", "--yes"]) == 0
     assert json.loads((tmp_path / "calls").read_text().splitlines()[-1]) == ["jobs", "cancel", "--yes", "--name=bert-1"]
 
