@@ -47,7 +47,7 @@ MEMORY = (
     Case(BASE, "v4:2x2x2", LONG, 32),
     Case(LARGE, "v5p:2x2x2", LONG, 32),
     Case(BASE, "v6e:2x4", SHORT, 32, PMAP),
-    Case(LARGE, "v5e:2x4", LONG, 22),
+    Case(LARGE, "v6e:2x4", LONG, 16, (("parallel.fsdp", 2),)),
     Case(LARGE, "v5e:2x4", LONG, 23),  # the last that fits
     Case(BASE, "v5e:2x4", LONG, 74),
     Case(LARGE, "v5e:2x4", SHORT, 32, (("parallel.fsdp", 8),)),
