@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -19,6 +20,7 @@ from bert_jax.errors import UserError
 Value = TypeVar("Value")
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 JOIN_SECONDS = 300
+DEVICES = Path("/dev")
 
 
 class Place(NamedTuple):
@@ -79,7 +81,8 @@ def join(seconds: int | None = None) -> None:
     address, count, index = _place()
     if count == 1 or jax.distributed.is_initialized():
         return
-    _require_a_task_per_gpu()
+    given_by_slurm = os.environ.get("SLURM_GPUS_ON_NODE")  # not said where SLURM knows nothing of the GPUs
+    _require_a_task_per_gpu(int(given_by_slurm or 0))
     seconds = seconds or JOIN_SECONDS
     if address:
         print(f"process {index} of {count}: meeting at {address}, for at most {seconds} seconds", file=sys.stderr)
@@ -97,13 +100,23 @@ def join(seconds: int | None = None) -> None:
         ) from None
     if jax.process_count() != count:
         raise UserError(f"{COUNT} is not the number of processes that met", got=count, expected=str(jax.process_count()))
+    if given_by_slurm is None and jax.default_backend() == "gpu":
+        _require_a_task_per_gpu(_visible_gpus())
 
 
-def _require_a_task_per_gpu() -> None:
+def _visible_gpus() -> int:
+    """Those of NVIDIA that this process could use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return sum(bool(re.fullmatch("nvidia[0-9]+", path.name)) for path in DEVICES.iterdir())
+    each = [name.strip() for name in named.split(",")]
+    return next((place for place, name in enumerate(each) if name in ("", "-1")), len(each))  # CUDA sees none behind these
+
+
+def _require_a_task_per_gpu(gpus: int) -> None:
     """Under SLURM jax gives each task the one GPU of its number on the node (jax/_src/clusters/slurm_cluster.py), and the others
     would idle without a word."""
     tasks_on = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # 8(x2),4: 8 on two nodes, 4 on the third
-    gpus = int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
     if not tasks_on or "JAX_LOCAL_DEVICE_IDS" in os.environ:
         return
     counts = [int(n) for n, times in re.findall(r"([0-9]+)(?:\(x([0-9]+)\))?", tasks_on) for _ in range(int(times or 1))]

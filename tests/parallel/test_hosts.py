@@ -117,6 +117,33 @@ def test_a_task_for_each_gpu_or_named_gpus_go_on_to_meet(monkeypatch, right):
     assert met == [{"initialization_timeout": hosts.JOIN_SECONDS}]
 
 
+@pytest.mark.parametrize(("backend", "refused"), [("gpu", True), ("cpu", False)])
+def test_gpus_that_slurm_knows_nothing_of_are_not_left_idle_either(monkeypatch, tmp_path, backend, refused):
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: None)
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(hosts, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm", "nvme0"):
+        (tmp_path / name).touch()
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_GPUS_ON_NODE")
+    if refused:
+        with pytest.raises(UserError, match="2 of the GPUs of this node would idle"):
+            hosts.join()
+    else:
+        hosts.join()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    hosts.join()  # chosen by hand
+
+
+@pytest.mark.parametrize(("named", "count"), [("", 0), ("0,3", 2), ("GPU-5b-1f, MIG-7", 2), ("-1", 0), ("1,-1,2", 1)])
+def test_visible_gpus_are_those_that_cuda_would_see(monkeypatch, named, count):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert hosts._visible_gpus() == count
+
+
 @pytest.mark.parametrize(("count", "code", "left"), [(2, 2, [2]), (2, 0, []), (1, 2, [])])
 def test_one_of_several_that_fails_leaves_at_once(monkeypatch, count, code, left):
     codes = []
