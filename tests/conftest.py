@@ -9,7 +9,9 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+# Else a collective that waits for 40 seconds, as it may on a machine that stands still, ends the process.
+PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {PATIENT}".strip()
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers share the folder of the process that starts them
     compiled = tempfile.mkdtemp(prefix="bert_jax_compiled_")
     atexit.register(shutil.rmtree, compiled, ignore_errors=True)
