@@ -234,7 +234,7 @@ def _pmap_layout(objective, optimizer, seed: int, devices, fsdp: int, tensor: in
         place_batch=lambda batch: jax.tree.map(lambda rows: rows.reshape(len(local), -1, *rows.shape[1:]), batch),
         train_step=_Seeded(train_step, np.uint32(seed % 2**32)),
         eval_step=jax.pmap(make_eval_step(objective, reduce, gather), axis_name="data", devices=devices),
-        single=lambda tree: jax.tree.map(lambda x: x[0], tree),
+        single=lambda tree: jax.tree.map(lambda x: x.addressable_data(0)[0], tree),  # x[0] asks all devices, for each array
         abstract=lambda state, batch: (jax.tree.map(copied, state), jax.tree.map(cut, batch)),
     )
 

@@ -198,6 +198,16 @@ def test_held_out_sums_ignore_the_rows_that_fill_the_last_batch(mode):
     assert before["counts"]["masked_lm"] - after["counts"]["masked_lm"] == uneven_batch(0)["masked_lm_weights"][-3:].sum()
 
 
+def test_one_copy_of_what_pmap_has_everywhere_is_taken_from_one_device():
+    """A program over all devices for each array would wait for the slowest of them, hundreds of times for a checkpoint."""
+    model, optimizer = objective(), optax.sgd(0.5)
+    layout = layouts.make_layout("pmap", model, optimizer, seed=0, batch_size=ROWS)
+    state = layout.train_step(layout.place_state(init_state(model, optimizer, 0)), layout.place_batch(uneven_batch(0)))
+    one = layout.single(state)
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(one))
+    jax.tree.map(lambda leaf, all_of: np.testing.assert_array_equal(leaf, np.asarray(all_of)[-1]), one, state)
+
+
 def refused(**options) -> str:
     with pytest.raises(UserError) as error:
         layouts.make_layout(
